@@ -1,0 +1,1 @@
+//! mailcert: keeps the TLS certificates of mail servers right.

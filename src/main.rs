@@ -1,0 +1,3 @@
+//! The `mailcert` command: the operator and its command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A real Kubernetes control plane, node, ACME server and mail server for mailcert's tests and demo.
