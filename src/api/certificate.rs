@@ -1,0 +1,468 @@
+//! MailCertificate: one key pair and its certificate.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// One key pair and its certificate, kept in a Secret that mail pods mount.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "mailcert.dev",
+    version = "v1alpha1",
+    kind = "MailCertificate",
+    plural = "mailcertificates",
+    namespaced,
+    status = "MailCertificateStatus",
+    derive = "PartialEq",
+    shortname = "mcert",
+    category = "mailcert",
+    doc = "A MailCertificate is one key pair and its certificate, kept in a Secret that mail pods mount.",
+    selectable = ".spec.secretName",
+    selectable = ".spec.issuerRef.name",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a MailCertificate has at most 63 characters"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.active) || self.spec.secretName == oldSelf.spec.secretName").message("secretName cannot change while a certificate is active in it: pods mount that Secret. Make a second MailCertificate with the new secretName, move the pods, then delete this one"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
+    printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.active.notAfter"),
+    printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime", priority = "1"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.active.revision", priority = "1"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = "1"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("!has(self.commonName) || self.dnsNames.exists(n, n == self.commonName)").message("commonName must be one of dnsNames: clients ignore a CN that is not also a SAN").field_path(".commonName"))]
+#[serde(rename_all = "camelCase")]
+pub struct MailCertificateSpec {
+    /// The MailIssuer that signs.
+    pub issuer_ref: IssuerRef,
+    /// The Secret that pods mount. It belongs to this MailCertificate alone and is never written when it belongs to
+    /// something else. Cannot change while a certificate is active.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub secret_name: String,
+    /// DNS names that the certificate must carry as SANs, in A-labels or Unicode; a wildcard is a whole left-most
+    /// label (`*.example.com`). The order does not matter; a change is a new revision.
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
+    pub dns_names: Vec<String>,
+    /// Old DNS names that clients still use. One that cannot be validated never blocks the others.
+    #[serde(default, rename = "legacyDNSNames", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub legacy_dns_names: Vec<LegacyName>,
+    /// The subject's common name. Default: none, as CAs now issue. When set, one of dnsNames, at most 64 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub common_name: Option<String>,
+    /// Key, validity, renewal and what else can have a default.
+    #[serde(flatten)]
+    pub options: CertificateOptions,
+}
+
+/// What a MailCertificate and a MailDomain's template share.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateOptions {
+    /// Further attributes of the subject. CAs of the public Web leave them out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// Mail addresses to carry as SANs (rfc822Name). Only `ca` and `selfSigned` issuers grant them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(min = 3, max = 254), regex(pattern = r"^[^\s@]+@[^\s@]+$")))]
+    pub email_addresses: Vec<String>,
+    /// Extended key usages.
+    #[serde(default = "CertificateOptions::default_usages")]
+    #[schemars(length(min = 1, max = 3))]
+    pub usages: Vec<Usage>,
+    /// Requested validity, in Go syntax (`2160h`). Default: 2160h (90 days) for `ca` and `selfSigned`, the CA's own
+    /// choice for `acme`. A leaf never outlives its CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    #[x_kube(validation = Rule::new("self == null || (duration(self) >= duration('1h') && duration(self) <= duration('87600h'))").message("duration must be between 1h and 87600h"))]
+    pub duration: Option<kube::core::Duration>,
+    /// The private key.
+    #[serde(default)]
+    pub private_key: PrivateKeyOptions,
+    /// When to renew.
+    #[serde(default)]
+    pub renewal: Renewal,
+    /// How many previous revisions to keep.
+    #[serde(default)]
+    pub history: History,
+    /// Labels and annotations for the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_template: Option<SecretTemplate>,
+    /// What becomes of the active Secret when the MailCertificate is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+impl CertificateOptions {
+    fn default_usages() -> Vec<Usage> {
+        vec![Usage::ServerAuth]
+    }
+}
+
+impl Default for CertificateOptions {
+    fn default() -> Self {
+        Self {
+            subject: None,
+            email_addresses: Vec::new(),
+            usages: Self::default_usages(),
+            duration: None,
+            private_key: PrivateKeyOptions::default(),
+            renewal: Renewal::default(),
+            history: History::default(),
+            secret_template: None,
+            deletion_policy: DeletionPolicy::default(),
+        }
+    }
+}
+
+/// A MailIssuer.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IssuerRef {
+    /// Name of the MailIssuer.
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub name: String,
+    /// Namespace of the MailIssuer, which must allow it (`allowedNamespaces`). Default: the referring object's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub namespace: Option<String>,
+}
+
+/// A host name that clients still use although the server has moved on.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LegacyName {
+    /// The name, in A-labels or Unicode.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST_PATTERN))]
+    pub name: String,
+    /// What to do when the CA cannot validate it: the rest is issued either way.
+    #[serde(default)]
+    pub on_unreachable: OnUnreachable,
+}
+
+/// What to do about a legacy name that cannot be validated.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnUnreachable {
+    /// Leave it out and say so: `NamesMatch` is False until it is in.
+    #[default]
+    Report,
+    /// Leave it out; only the status lists it.
+    Drop,
+}
+
+/// Attributes of the subject (RFC 5280, section 4.1.2.6).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// O.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub organization: Option<String>,
+    /// OU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub organizational_unit: Option<String>,
+    /// C, two letters (ISO 3166).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 2), regex(pattern = r"^[A-Z]{2}$"))]
+    pub country: Option<String>,
+    /// ST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub province: Option<String>,
+    /// L.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub locality: Option<String>,
+}
+
+/// An extended key usage (RFC 5280, section 4.2.1.12).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub enum Usage {
+    /// TLS server.
+    ServerAuth,
+    /// TLS client.
+    ClientAuth,
+    /// S/MIME.
+    EmailProtection,
+}
+
+/// The private key to make.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'ECDSA' ? self.size in [256, 384, 521] : (self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096] : false))").message("size must be 256, 384 or 521 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519"))]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateKeyOptions {
+    /// The algorithm. Public CAs accept ECDSA and RSA.
+    #[serde(default)]
+    pub algorithm: KeyAlgorithm,
+    /// Size in bits. Default: 256 for ECDSA, 2048 for RSA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i32>,
+    /// Whether a renewal makes a new key.
+    #[serde(default)]
+    pub rotation: KeyRotation,
+}
+
+/// An algorithm for private keys.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KeyAlgorithm {
+    /// Elliptic curve, NIST P-256, P-384 or P-521.
+    #[default]
+    ECDSA,
+    /// RSA.
+    RSA,
+    /// Ed25519 (RFC 8410). Not accepted by public CAs, nor by many mail clients.
+    Ed25519,
+}
+
+/// Whether a renewal makes a new key.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct KeyRotation {
+    /// `Always`: every revision has a key of its own. `Never`: a renewal keeps the key, so that a published
+    /// `TLSA 3 1 1` record (DANE) stays right.
+    #[serde(default)]
+    pub policy: RotationPolicy,
+}
+
+/// When keys change.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RotationPolicy {
+    /// With every renewal.
+    #[default]
+    Always,
+    /// Only when the algorithm or size asked for changes.
+    Never,
+}
+
+/// When to renew. Default: when a third of the actual lifetime is left (half, for lifetimes below ten days).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("!(has(self.before) && has(self.beforePercentage))").message("at most one of before and beforePercentage may be set"))]
+#[serde(rename_all = "camelCase")]
+pub struct Renewal {
+    /// Renew this long before expiry, in Go syntax (`720h`). Where it is no less than the actual lifetime, the default
+    /// counts instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    #[x_kube(validation = Rule::new("self == null || duration(self) >= duration('5m')").message("before must be at least 5m"))]
+    pub before: Option<kube::core::Duration>,
+    /// Renew when this share of the actual lifetime is left, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 95))]
+    pub before_percentage: Option<i32>,
+}
+
+/// What is kept of the past.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Previous revisions, key and certificate, kept in Secrets of their own.
+    #[serde(default = "History::default_revisions")]
+    #[schemars(range(min = 0, max = 20))]
+    pub revisions: i32,
+}
+
+impl History {
+    fn default_revisions() -> i32 {
+        3
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { revisions: Self::default_revisions() }
+    }
+}
+
+/// Labels and annotations to put on the active Secret.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
+pub struct SecretTemplate {
+    /// Labels, at most 20.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 20))]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, at most 20.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 20))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What becomes of the active Secret when the MailCertificate is deleted.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// It stays, so that a deleted object never takes a running mail server's certificate with it.
+    #[default]
+    Retain,
+    /// It is deleted with the MailCertificate.
+    Delete,
+}
+
+/// What was found out about a certificate, and where its issuance stands.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct MailCertificateStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`; `Issuing` while a new revision is under way; `Stalled` while it takes a person to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The revision in the Secret that pods mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<Revision>,
+    /// Former revisions whose key is kept, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<Revision>,
+    /// When the active revision is due for renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<Time>,
+    /// The value of the annotation `mailcert.dev/renew` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_renew_request: Option<String>,
+    /// The issuance under way, or the one that fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// Legacy names that the active certificate lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted_names: Vec<OmittedName>,
+    /// Times that the active Secret was put right after somebody else had changed or deleted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
+}
+
+/// One key pair with its certificate.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// Counts up from 1 for each MailCertificate.
+    pub revision: i64,
+    /// Serial number, in hex.
+    pub serial: String,
+    /// SHA-256 over the leaf's DER, in lower-case hex.
+    #[serde(rename = "fingerprintSHA256")]
+    pub fingerprint_sha256: String,
+    /// SHA-256 over the leaf's SPKI, in lower-case hex: what `TLSA 3 1 1` carries.
+    #[serde(rename = "spkiSHA256")]
+    pub spki_sha256: String,
+    /// When its validity begins.
+    pub not_before: Time,
+    /// When it expires.
+    pub not_after: Time,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// Its SANs.
+    pub dns_names: Vec<String>,
+    /// The MailIssuer that signed it.
+    pub issuer_ref: IssuerRef,
+    /// SHA-256 over the SPKI of the CA that signed it, for `ca` issuers: another CA key pair is a reason to re-issue.
+    #[serde(default, rename = "authoritySPKISHA256", skip_serializing_if = "Option::is_none")]
+    pub authority_spki_sha256: Option<String>,
+    /// The Secret that keeps its key apart from the active one, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// The active Secret's resourceVersion as it was written or last read: the same one needs no second look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_resource_version: Option<String>,
+}
+
+/// An issuance.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The revision that it is to become.
+    pub revision: i64,
+    /// Why it was begun.
+    pub reason: String,
+    /// When it was begun.
+    pub started_at: Time,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: i32,
+    /// When it failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<Time>,
+    /// What failed, in the CA's words where it had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// Nothing is asked of the CA before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
+    /// The ACME order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+}
+
+/// Why an attempt failed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// One of the documented reasons.
+    pub reason: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// An ACME order (RFC 8555, section 7.1.3).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Its URL: after a restart it is resumed from here.
+    pub url: String,
+    /// The names it was made for.
+    pub dns_names: Vec<String>,
+    /// When it was made.
+    pub created_at: Time,
+    /// HTTP-01 challenges that are answered now. Nothing in them is secret: the CA fetches them over plain HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<Challenge>,
+    /// Whether the CSR has been sent: from then on the key belongs to this order.
+    #[serde(default)]
+    pub finalized: bool,
+}
+
+/// An HTTP-01 challenge (RFC 8555, section 8.3).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Challenge {
+    /// The DNS name to be validated.
+    pub name: String,
+    /// The last segment of the path.
+    pub token: String,
+    /// The body of the answer.
+    pub key_authorization: String,
+    /// Whether the CA has been told that it may ask.
+    #[serde(default)]
+    pub answered: bool,
+    /// Self-checks that failed in a row.
+    #[serde(default)]
+    pub failures: i32,
+    /// What the last self-check, or the CA, found wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A legacy name that was left out.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OmittedName {
+    /// The name.
+    pub name: String,
+    /// Why it could not be validated.
+    pub problem: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// Changes by others that were undone.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Repairs {
+    /// How often in a row, each within an hour of the one before.
+    pub count: i32,
+    /// When last.
+    pub last_time: Time,
+}

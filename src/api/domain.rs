@@ -1,0 +1,289 @@
+//! MailDomain: a mail domain and what serves it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::certificate::{CertificateOptions, IssuerRef, LegacyName};
+use super::endpoint::{Protocol, TlsMode};
+use super::schema;
+
+/// A mail domain: its host names, its certificate, the workloads that serve it and the endpoints to prove.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "mailcert.dev",
+    version = "v1alpha1",
+    kind = "MailDomain",
+    plural = "maildomains",
+    namespaced,
+    status = "MailDomainStatus",
+    derive = "PartialEq",
+    shortname = "mdom",
+    category = "mailcert",
+    doc = "A MailDomain is a mail domain: its host names, its certificate, the workloads that serve it and the endpoints to prove.",
+    selectable = ".spec.domain",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a MailDomain has at most 63 characters"),
+    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domain"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Served", type_ = "string", json_path = ".status.conditions[?(@.type==\"Served\")].status"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
+    printcolumn(name = "Endpoint problems", type_ = "string", json_path = ".status.endpointProblems"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = "1"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MailDomainSpec {
+    /// The part of mail addresses after the `@` (`example.com`), in A-labels or Unicode.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST_PATTERN))]
+    pub domain: String,
+    /// The address that users and their programs are told (`https://mail.example.com`). Its host must be covered by
+    /// the certificate.
+    #[serde(rename = "externalURL")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^https://[^\s/@]+(/[^\s]*)?$"))]
+    pub external_url: String,
+    /// Further host names.
+    #[serde(default)]
+    pub hostnames: Hostnames,
+    /// The certificate: one of this MailDomain's own, or one that exists.
+    pub certificate: DomainCertificate,
+    /// What listens, and where. Each one is probed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub endpoints: Vec<Endpoint>,
+    /// What is restarted when the certificate changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub workloads: Vec<Workload>,
+    /// How endpoints are probed.
+    #[serde(default)]
+    pub probe: Probe,
+}
+
+/// Further host names of the mail server.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
+pub struct Hostnames {
+    /// Names in use besides the external URL's host, in A-labels or Unicode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
+    pub additional: Vec<String>,
+    /// Old names that clients still use. One that cannot be validated never blocks the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub legacy: Vec<LegacyName>,
+}
+
+/// Where the certificate comes from.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.ref) != has(self.template)").message("exactly one of ref and template must be set"))]
+#[serde(rename_all = "camelCase")]
+pub struct DomainCertificate {
+    /// A MailCertificate of the same namespace, which others may use as well.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<CertificateRef>,
+    /// A MailCertificate of this MailDomain's own, with the MailDomain's name. Its names are computed: the external
+    /// URL's host, every endpoint's host, `hostnames` and the template's own dnsNames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<CertificateTemplate>,
+}
+
+/// A MailCertificate of the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+pub struct CertificateRef {
+    /// Name of the MailCertificate.
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub name: String,
+}
+
+/// The MailCertificate to make.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateTemplate {
+    /// The MailIssuer that signs.
+    pub issuer_ref: IssuerRef,
+    /// The Secret that pods mount. Default: `<name of the MailDomain>-tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub secret_name: Option<String>,
+    /// DNS names besides those computed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
+    pub dns_names: Vec<String>,
+    /// Key, validity, renewal and what else can have a default.
+    #[serde(flatten)]
+    pub options: CertificateOptions,
+}
+
+/// Something that listens.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// The name that clients connect to, sent as SNI. Default: the external URL's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST_PATTERN))]
+    pub host: Option<String>,
+    /// Default: the protocol's registered port (25, 587, 465, 143, 993, 110, 995, 4190, 443, 24).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// How TLS begins. Default: as registered for the protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsMode>,
+    /// Where to connect in place of `host`: a DNS name (such as a Service's) or an IP address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub address: Option<String>,
+}
+
+/// Pods that serve the certificate. Restarted by an annotation on the pod template when it changes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.name) != has(self.selector)").message("exactly one of name and selector must be set"))]
+pub struct Workload {
+    /// What kind of workload it is.
+    pub kind: WorkloadKind,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub name: Option<String>,
+    /// Labels of the workloads (not of their pods).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// A kind of workload.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WorkloadKind {
+    /// apps/v1 Deployment.
+    Deployment,
+    /// apps/v1 StatefulSet.
+    StatefulSet,
+    /// apps/v1 DaemonSet.
+    DaemonSet,
+}
+
+/// How endpoints are probed.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// Time between two looks at an endpoint that serves what it should, in Go syntax. One that does not is looked at
+    /// sooner: after 10 s, then at growing intervals up to this one. Default: 1h.
+    #[serde(default = "Probe::default_interval")]
+    #[schemars(schema_with = "schema::duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('168h')").message("interval must be between 30s and 168h"))]
+    pub interval: kube::core::Duration,
+    /// The name said in EHLO (RFC 5321, section 4.1.1.1). Default: `mailcert.<domain>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST_PATTERN))]
+    pub ehlo_name: Option<String>,
+}
+
+impl Probe {
+    fn default_interval() -> kube::core::Duration {
+        std::time::Duration::from_secs(3600).into()
+    }
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { interval: Self::default_interval(), ehlo_name: None }
+    }
+}
+
+/// What was found out about a mail domain.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct MailDomainStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `NamesMatch`, `RolledOut`, `Served`; `Stalled` while it takes a person to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The certificate in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<DomainCertificateStatus>,
+    /// How many endpoints do not serve it, of how many (`1/7`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint_problems: Option<String>,
+    /// What each endpoint serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointStatus>,
+    /// How far each workload has come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<WorkloadStatus>,
+}
+
+/// The certificate in use.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainCertificateStatus {
+    /// Name of the MailCertificate.
+    pub name: String,
+    /// The Secret that pods mount.
+    pub secret_name: String,
+    /// SHA-256 over the active leaf's DER, in lower-case hex.
+    #[serde(default, rename = "fingerprintSHA256", skip_serializing_if = "Option::is_none")]
+    pub fingerprint_sha256: Option<String>,
+    /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+}
+
+/// What an endpoint serves.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Protocol, host and port (`IMAPS mail.example.com:993`).
+    pub endpoint: String,
+    /// `Served`, or `Problem`.
+    pub verdict: EndpointVerdict,
+    /// A word of RFC 8460, section 4.3, where one fits (`certificate-host-mismatch`), else one of ours.
+    pub reason: String,
+    /// What is wrong and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// SHA-256 over the DER of the leaf that was served, in lower-case hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_fingerprint: Option<String>,
+    /// When this verdict was reached. Later looks that find the same leave it unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Time>,
+}
+
+/// Whether an endpoint serves the active certificate.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointVerdict {
+    /// It does: same leaf, valid chain, right name.
+    Served,
+    /// It does not.
+    Problem,
+}
+
+/// How far a workload has come.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// Kind and name (`Deployment/postfix`).
+    pub workload: String,
+    /// `RolledOut`, `RollingOut`, `Failed` or `NotFound`.
+    pub state: RolloutState,
+    /// What is wrong and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The state of a rollout.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutState {
+    /// Every pod runs with the active certificate's annotation and is available.
+    RolledOut,
+    /// Pods are being replaced.
+    RollingOut,
+    /// Pods do not become available, or the update strategy waits for a person.
+    Failed,
+    /// There is no such workload.
+    NotFound,
+}

@@ -1,0 +1,37 @@
+//! Labels, annotations, field managers and Secret keys that mailcert reads and writes.
+
+/// The API group of every kind.
+pub const GROUP: &str = "mailcert.dev";
+/// The API version of every kind.
+pub const VERSION: &str = "v1alpha1";
+/// Field manager of everything the operator writes, except pod templates.
+pub const FIELD_MANAGER: &str = "mailcert";
+/// Field manager of the pod template annotation, apart so that GitOps tools can see who owns it.
+pub const ROLLOUT_FIELD_MANAGER: &str = "mailcert-rollout";
+
+/// Label on every Secret and exposure object that mailcert wrote.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`].
+pub const MANAGER: &str = "mailcert";
+/// Label on a Secret: the MailCertificate of the same namespace that owns it.
+pub const OWNER: &str = "mailcert.dev/certificate-name";
+/// Label on a revision Secret: the number of the revision whose key it keeps.
+pub const REVISION: &str = "mailcert.dev/revision";
+/// Annotation on the active Secret: the revision in it.
+pub const ACTIVE_REVISION: &str = "mailcert.dev/active-revision";
+/// Label on an exposure object: the namespace of the MailCertificate it was made for.
+pub const OWNER_NAMESPACE: &str = "mailcert.dev/certificate-namespace";
+
+/// Annotation on a pod template: the SHA-256 fingerprint of the leaf that the pods shall serve.
+pub const POD_TEMPLATE_FINGERPRINT: &str = "mailcert.dev/certificate";
+/// Annotation on a MailCertificate: any new value asks for a renewal now.
+pub const RENEW: &str = "mailcert.dev/renew";
+
+/// Secret key: leaf first, then the chain, PEM.
+pub const TLS_CRT: &str = "tls.crt";
+/// Secret key: private key, PKCS#8 PEM.
+pub const TLS_KEY: &str = "tls.key";
+/// Secret key: the certificate that readers may take as trust anchor, PEM.
+pub const CA_CRT: &str = "ca.crt";
+/// Secret key: private key, leaf and chain in one file, as Postfix wants it (`smtpd_tls_chain_files`).
+pub const TLS_COMBINED: &str = "tls-combined.pem";
