@@ -1,1 +1,181 @@
-//! Condition types and reasons. They are API: documented in the README, and a test says when one is missing there.
+//! Condition types and reasons. They are API: the README documents each, and a test says when one is missing there.
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident: $($(#[$doc:meta])* $word:ident = $text:literal,)*) => {
+        $(#[$meta])*
+        pub mod $name {
+            $($(#[$doc])* pub const $word: &str = $text;)*
+            /// Every word of this module.
+            pub const ALL: &[&str] = &[$($text),*];
+        }
+    };
+}
+
+words! {
+    /// Condition types.
+    condition:
+    /// All is as the spec wants it.
+    READY = "Ready",
+    /// A new revision is under way.
+    ISSUING = "Issuing",
+    /// It takes a person to go on.
+    STALLED = "Stalled",
+    /// Something is under way (kstatus).
+    RECONCILING = "Reconciling",
+    /// The certificate covers every name of the MailDomain.
+    NAMES_MATCH = "NamesMatch",
+    /// Every workload runs with the active certificate.
+    ROLLED_OUT = "RolledOut",
+    /// Every endpoint serves the active certificate.
+    SERVED = "Served",
+}
+
+words! {
+    /// Reasons on a MailIssuer.
+    issuer:
+    /// It can sign.
+    READY = "Ready",
+    /// The account is registered.
+    REGISTERED = "Registered",
+    /// `termsOfServiceAgreed` is not true.
+    TERMS_NOT_ACCEPTED = "TermsNotAccepted",
+    /// A Secret that the issuer names does not exist.
+    SECRET_NOT_FOUND = "SecretNotFound",
+    /// A Secret that the issuer names cannot be used.
+    SECRET_INVALID = "SecretInvalid",
+    /// The ACME server does not answer, or not as an ACME server.
+    SERVER_UNAVAILABLE = "ServerUnavailable",
+    /// The ACME server refuses the account.
+    ACCOUNT_REFUSED = "AccountRefused",
+    /// Something in the spec cannot be used.
+    INVALID_SPEC = "InvalidSpec",
+    /// The operator may not read or write what the issuer needs.
+    FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons on a MailCertificate.
+    certificate:
+    /// The active revision is valid and as the spec wants it.
+    ACTIVE = "Active",
+    /// A new revision has become active.
+    ISSUED = "Issued",
+    /// Nothing has been issued yet.
+    NOT_ISSUED = "NotIssued",
+    /// The active revision has expired.
+    EXPIRED = "Expired",
+    /// The active revision is not valid yet: a clock is wrong.
+    NOT_YET_VALID = "NotYetValid",
+    /// The active revision is due for renewal.
+    RENEWAL_DUE = "RenewalDue",
+    /// The annotation `mailcert.dev/renew` asks for it.
+    RENEWAL_REQUESTED = "RenewalRequested",
+    /// The names wanted are not those of the active revision.
+    NAMES_CHANGED = "NamesChanged",
+    /// The key wanted is not that of the active revision.
+    KEY_CHANGED = "KeyChanged",
+    /// The subject or the usages wanted are not those of the active revision.
+    SUBJECT_CHANGED = "SubjectChanged",
+    /// Another issuer is wanted.
+    ISSUER_CHANGED = "IssuerChanged",
+    /// The issuer's CA has another key pair.
+    CA_CHANGED = "CAChanged",
+    /// The Secret is gone.
+    SECRET_MISSING = "SecretMissing",
+    /// The Secret is not as it was written.
+    SECRET_DAMAGED = "SecretDamaged",
+    /// The Secret was put right again.
+    SECRET_RESTORED = "SecretRestored",
+    /// The Secret belongs to something else.
+    SECRET_CONFLICT = "SecretConflict",
+    /// Somebody keeps changing the Secret.
+    SECRET_CONTESTED = "SecretContested",
+    /// There is no such MailIssuer.
+    ISSUER_NOT_FOUND = "IssuerNotFound",
+    /// The MailIssuer does not allow this namespace.
+    ISSUER_NOT_ALLOWED = "IssuerNotAllowed",
+    /// The MailIssuer cannot sign now.
+    ISSUER_NOT_READY = "IssuerNotReady",
+    /// A name, or something else in the spec, cannot be used.
+    INVALID_SPEC = "InvalidSpec",
+    /// A new revision is being issued.
+    ISSUING = "Issuing",
+    /// An ACME order is under way.
+    ORDER_PENDING = "OrderPending",
+    /// The operator's own look at a challenge failed.
+    SELF_CHECK_FAILED = "SelfCheckFailed",
+    /// The CA could not validate a name.
+    VALIDATION_FAILED = "ValidationFailed",
+    /// The CA refuses the order.
+    ORDER_REFUSED = "OrderRefused",
+    /// The CA asks to wait.
+    RATE_LIMITED = "RateLimited",
+    /// The ACME server does not answer, or not as an ACME server.
+    SERVER_UNAVAILABLE = "ServerUnavailable",
+    /// What was issued is not what was asked for.
+    ISSUED_INVALID = "IssuedInvalid",
+    /// Signing failed.
+    SIGNING_FAILED = "SigningFailed",
+    /// The operator may not read or write what the certificate needs.
+    FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons on a MailDomain.
+    domain:
+    /// All is as the spec wants it.
+    READY = "Ready",
+    /// Every name is covered.
+    COVERED = "Covered",
+    /// A name is not covered.
+    NAME_MISSING = "NameMissing",
+    /// A legacy name could not be validated and was left out.
+    LEGACY_NAME_OMITTED = "LegacyNameOmitted",
+    /// There is no such MailCertificate.
+    CERTIFICATE_NOT_FOUND = "CertificateNotFound",
+    /// A MailCertificate of that name exists and is not this MailDomain's.
+    CERTIFICATE_CONFLICT = "CertificateConflict",
+    /// The MailCertificate has no valid revision.
+    CERTIFICATE_NOT_READY = "CertificateNotReady",
+    /// A name, or something else in the spec, cannot be used.
+    INVALID_SPEC = "InvalidSpec",
+    /// Every workload runs with the active certificate.
+    ROLLED_OUT = "RolledOut",
+    /// Pods are being replaced.
+    ROLLING_OUT = "RollingOut",
+    /// A workload does not exist.
+    WORKLOAD_NOT_FOUND = "WorkloadNotFound",
+    /// A workload's pods do not become available.
+    ROLLOUT_FAILED = "RolloutFailed",
+    /// No workload is named.
+    NO_WORKLOADS = "NoWorkloads",
+    /// Every endpoint serves the active certificate.
+    SERVED = "Served",
+    /// An endpoint does not.
+    ENDPOINT_PROBLEM = "EndpointProblem",
+    /// Endpoints have not been looked at yet.
+    NOT_PROBED = "NotProbed",
+    /// No endpoint is named.
+    NO_ENDPOINTS = "NoEndpoints",
+    /// The operator may not read or write what the MailDomain needs.
+    FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Verdict reasons per endpoint: the words of RFC 8460, section 4.3, where one fits.
+    endpoint:
+    /// It serves the active certificate.
+    SERVED = "served",
+    /// STARTTLS is not offered.
+    STARTTLS_NOT_SUPPORTED = "starttls-not-supported",
+    /// The certificate does not cover the name.
+    HOST_MISMATCH = "certificate-host-mismatch",
+    /// The certificate has expired.
+    EXPIRED = "certificate-expired",
+    /// The chain leads to no trust anchor.
+    NOT_TRUSTED = "certificate-not-trusted",
+    /// A valid certificate, but not the active one.
+    STALE = "certificate-stale",
+    /// Another failure of the TLS handshake or of the protocol.
+    VALIDATION_FAILURE = "validation-failure",
+}
