@@ -359,6 +359,11 @@ pub struct Revision {
     pub dns_names: Vec<String>,
     /// The MailIssuer that signed it.
     pub issuer_ref: IssuerRef,
+    /// Algorithm and size of its key (`ECDSA 256`).
+    pub key: String,
+    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.
+    #[serde(default, rename = "requestSHA256", skip_serializing_if = "Option::is_none")]
+    pub request_sha256: Option<String>,
     /// SHA-256 over the SPKI of the CA that signed it, for `ca` issuers: another CA key pair is a reason to re-issue.
     #[serde(default, rename = "authoritySPKISHA256", skip_serializing_if = "Option::is_none")]
     pub authority_spki_sha256: Option<String>,
@@ -395,6 +400,9 @@ pub struct Attempt {
     /// The ACME order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// Legacy names that this attempt does without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted_names: Vec<OmittedName>,
 }
 
 /// Why an attempt failed.
@@ -419,6 +427,9 @@ pub struct Order {
     /// HTTP-01 challenges that are answered now. Nothing in them is secret: the CA fetches them over plain HTTP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub challenges: Vec<Challenge>,
+    /// Whether Ingresses or HTTPRoutes stand for its challenges.
+    #[serde(default)]
+    pub exposed: bool,
     /// Whether the CSR has been sent: from then on the key belongs to this order.
     #[serde(default)]
     pub finalized: bool,

@@ -19,6 +19,12 @@ pub const OWNER: &str = "mailcert.dev/certificate-name";
 pub const REVISION: &str = "mailcert.dev/revision";
 /// Annotation on the active Secret: the revision in it.
 pub const ACTIVE_REVISION: &str = "mailcert.dev/active-revision";
+/// Annotation on the Secrets of a revision: the MailIssuer that signed it, as `namespace/name`.
+pub const ISSUER: &str = "mailcert.dev/issuer";
+/// Annotation on the Secrets of a revision: SHA-256 over the SPKI of the signing CA, in lower-case hex.
+pub const AUTHORITY: &str = "mailcert.dev/authority-spki-sha256";
+/// Annotation on the Secrets of a revision: SHA-256 over subject and usages as they were asked for.
+pub const REQUEST: &str = "mailcert.dev/request-sha256";
 /// Label on an exposure object: the namespace of the MailCertificate it was made for.
 pub const OWNER_NAMESPACE: &str = "mailcert.dev/certificate-namespace";
 

@@ -1,0 +1,86 @@
+//! When a revision is due for renewal: a share of its actual lifetime, with jitter from a hash.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::certificate::Renewal;
+use crate::decide::jitter;
+
+/// Lifetimes below this are renewed at half, not at a third (Let's Encrypt's integration guide).
+const SHORT: SignedDuration = SignedDuration::from_hours(240);
+/// The renewal moves ahead by at most this share of the time that it leaves.
+const JITTER: f64 = 0.1;
+
+/// When a certificate with this validity is due.
+pub fn due(not_before: Timestamp, not_after: Timestamp, renewal: &Renewal, uid: &str, serial: &str) -> Timestamp {
+    let lifetime = not_after.duration_since(not_before).max(SignedDuration::ZERO);
+    let left = left_at_renewal(lifetime, renewal);
+    // Never so early that a fresh certificate would be due at once.
+    let jitter = left.mul_f64_checked(JITTER * jitter::fraction(&[uid, serial])).min(lifetime.mul_f64_checked(0.05));
+    not_after.checked_sub(left).and_then(|t| t.checked_sub(jitter)).unwrap_or(not_after).max(not_before)
+}
+
+fn left_at_renewal(lifetime: SignedDuration, renewal: &Renewal) -> SignedDuration {
+    let before = renewal.before.map(|d| SignedDuration::try_from(std::time::Duration::from(d)).unwrap_or(SignedDuration::MAX));
+    match (before, renewal.before_percentage) {
+        (Some(before), _) if before < lifetime => before,
+        (None, Some(percent)) => lifetime.mul_f64_checked(f64::from(percent.clamp(1, 95)) / 100.0),
+        _ if lifetime < SHORT => lifetime / 2,
+        _ => lifetime / 3,
+    }
+}
+
+trait MulF64 {
+    fn mul_f64_checked(self, factor: f64) -> Self;
+}
+
+impl MulF64 for SignedDuration {
+    fn mul_f64_checked(self, factor: f64) -> Self {
+        // Whole seconds do here, and cannot overflow for factors below 1.
+        SignedDuration::from_secs((self.as_secs() as f64 * factor) as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hours(lifetime: i64, renewal: Renewal) -> i64 {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let at = due(start, start + SignedDuration::from_hours(lifetime), &renewal, "uid", "01");
+        at.duration_since(start).as_hours()
+    }
+
+    #[test]
+    fn a_third_of_the_lifetime_is_left() {
+        let at = hours(90 * 24, Renewal::default());
+        assert!((57 * 24..=60 * 24).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn half_is_left_below_ten_days() {
+        let at = hours(160, Renewal::default());
+        assert!((72..=80).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn a_before_longer_than_the_lifetime_does_not_loop() {
+        let before = Some(std::time::Duration::from_secs(3600 * 24 * 365).into());
+        let at = hours(90 * 24, Renewal { before, before_percentage: None });
+        assert!((57 * 24..=60 * 24).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn percentages_count_what_is_left() {
+        let at = hours(1000, Renewal { before: None, before_percentage: Some(20) });
+        assert!((780..=800).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn jitter_differs_between_objects_and_not_between_looks() {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let end = start + SignedDuration::from_hours(2160);
+        let at = |uid: &str| due(start, end, &Renewal::default(), uid, "01");
+        assert_eq!(at("a"), at("a"));
+        assert_ne!(at("a"), at("b"));
+    }
+}
