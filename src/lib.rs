@@ -1,1 +1,3 @@
 //! mailcert: keeps the TLS certificates of mail servers right.
+
+pub mod pki;
