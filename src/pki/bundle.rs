@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use zeroize::Zeroizing;
 
 use super::{
-    cert::{CertError, Certificate, Chain, PemLimits},
+    cert::{CertError, Certificate},
+    chain::{Chain, PemLimits},
     key::{KeyError, PrivateKey},
 };
 

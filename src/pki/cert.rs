@@ -12,6 +12,7 @@ use x509_parser::{
 };
 
 use super::{
+    chain::PemLimits,
     fingerprint::{Fingerprint, hex},
     key::KeySpec,
     names::printable,
@@ -51,6 +52,9 @@ pub enum CertError {
     /// No CERTIFICATE block.
     #[error("there is no PEM block with a certificate; it must start with -----BEGIN CERTIFICATE-----")]
     NoCertificate,
+    /// An empty list of certificates.
+    #[error("there is no certificate at all")]
+    Empty,
     /// The PEM text is damaged.
     #[error("the certificates cannot be read: {0}")]
     Pem(#[from] PemError),
@@ -148,8 +152,8 @@ pub enum LinkError {
     /// The names agree and the signature does not.
     #[error("its signature was not made with the next one's key")]
     Signature,
-    /// The signature algorithm is outdated or unknown.
-    #[error("its signature algorithm is outdated or unknown, so it could not be checked")]
+    /// The signature algorithm is outdated, unknown, or none that the issuer's kind of key makes.
+    #[error("its signature algorithm is outdated, unknown, or not one for the next one's key")]
     Algorithm,
     /// The issuer is no CA.
     #[error("the next one is not a CA")]
@@ -169,7 +173,7 @@ impl Certificate {
         Self::read(der).map_err(|reason| CertError::Der { number: 1, reason })
     }
 
-    fn read(der: &[u8]) -> Result<Self, &'static str> {
+    pub(super) fn read(der: &[u8]) -> Result<Self, &'static str> {
         let x = parse(der).ok_or("it is not an X.509 certificate")?;
         let spki = x.public_key();
         let names = AltNames::read(&x)?;
@@ -230,6 +234,15 @@ impl Certificate {
     /// The issuer's DER.
     pub fn issuer_der(&self) -> &[u8] {
         &self.issuer_der
+    }
+
+    /// How messages call the certificate: its subject, or its first name when that is empty, as in new CA profiles.
+    pub fn label(&self) -> String {
+        let name = || self.dns_names.iter().chain(&self.emails).next();
+        match self.subject.is_empty() {
+            true => name().map_or_else(|| format!("with serial {}", self.serial), |n| printable(n)),
+            false => self.subject.clone(),
+        }
     }
 
     /// The certificate as one PEM block with a final newline.
@@ -367,111 +380,4 @@ impl AltNames {
 fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
     v4.or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
-}
-
-/// How much PEM is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PemLimits {
-    /// For the whole text, in bytes.
-    pub text_bytes: usize,
-    /// For one certificate's PEM block, in bytes.
-    pub certificate_bytes: usize,
-    /// How many certificates.
-    pub certificates: usize,
-}
-
-impl PemLimits {
-    /// A leaf and its chain: 95 KiB, each certificate 36 KiB, at most 10 certificates.
-    pub const CHAIN: Self = Self { text_bytes: 95 * 1024, certificate_bytes: 36 * 1024, certificates: 10 };
-    /// A bundle of trust anchors: 1 MiB (what a ConfigMap holds), each certificate 36 KiB, at most 500 certificates.
-    pub const BUNDLE: Self = Self { text_bytes: 1024 * 1024, certificate_bytes: 36 * 1024, certificates: 500 };
-}
-
-/// At least one certificate, the leaf first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    leaf: Certificate,
-    rest: Vec<Certificate>,
-}
-
-impl Chain {
-    /// A chain of certificates at hand.
-    pub fn new(leaf: Certificate, rest: Vec<Certificate>) -> Self {
-        Self { leaf, rest }
-    }
-
-    /// Reads every CERTIFICATE block of a PEM text, in order. Other blocks and text between them are skipped.
-    /// Whether the certificates belong together is for [`super::validate_issued`] to say.
-    ///
-    /// # Errors
-    /// Says which block or certificate is damaged or too large, or that there is none.
-    pub fn from_pem(input: &[u8], limits: &PemLimits) -> Result<Self, CertError> {
-        if input.len() > limits.text_bytes {
-            return Err(CertError::TooLarge { bytes: input.len(), limit: limits.text_bytes });
-        }
-        let blocks = pem_blocks::blocks(input)?;
-        let blocks: Vec<_> = blocks.iter().filter(|b| matches!(b.label, "CERTIFICATE" | "X509 CERTIFICATE")).collect();
-        if blocks.len() > limits.certificates {
-            return Err(CertError::TooMany { count: blocks.len(), limit: limits.certificates });
-        }
-        let mut certificates = Vec::with_capacity(blocks.len());
-        for (index, block) in blocks.iter().enumerate() {
-            let (number, bytes, limit) = (index + 1, block.len(), limits.certificate_bytes);
-            if bytes > limit {
-                return Err(CertError::CertificateTooLarge { number, bytes, limit });
-            }
-            let der = block.decode()?;
-            certificates.push(Certificate::read(&der).map_err(|reason| CertError::Der { number, reason })?);
-        }
-        let mut certificates = certificates.into_iter();
-        let leaf = certificates.next().ok_or(CertError::NoCertificate)?;
-        Ok(Self { leaf, rest: certificates.collect() })
-    }
-
-    /// Reads a chain as a TLS handshake carries it: DER certificates, the leaf first.
-    ///
-    /// # Errors
-    /// Says which certificate is damaged, or that there is none; the limits are those of [`PemLimits::CHAIN`].
-    pub fn from_ders<D: AsRef<[u8]>>(ders: &[D]) -> Result<Self, CertError> {
-        let limits = PemLimits::CHAIN;
-        if ders.len() > limits.certificates {
-            return Err(CertError::TooMany { count: ders.len(), limit: limits.certificates });
-        }
-        let mut certificates = Vec::with_capacity(ders.len());
-        for (index, der) in ders.iter().enumerate() {
-            let (number, bytes, limit) = (index + 1, der.as_ref().len(), limits.certificate_bytes);
-            if bytes > limit {
-                return Err(CertError::CertificateTooLarge { number, bytes, limit });
-            }
-            certificates.push(Certificate::read(der.as_ref()).map_err(|reason| CertError::Der { number, reason })?);
-        }
-        let mut certificates = certificates.into_iter();
-        let leaf = certificates.next().ok_or(CertError::NoCertificate)?;
-        Ok(Self { leaf, rest: certificates.collect() })
-    }
-
-    /// The first certificate.
-    pub fn leaf(&self) -> &Certificate {
-        &self.leaf
-    }
-
-    /// The certificates behind the leaf.
-    pub fn rest(&self) -> &[Certificate] {
-        &self.rest
-    }
-
-    /// Every certificate, the leaf first.
-    pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
-        std::iter::once(&self.leaf).chain(&self.rest)
-    }
-
-    /// Every certificate's DER, the leaf first.
-    pub fn ders(&self) -> Vec<CertificateDer<'static>> {
-        self.iter().map(|c| c.der().clone()).collect()
-    }
-
-    /// Every certificate as PEM, the leaf first, with a final newline.
-    pub fn to_pem(&self) -> String {
-        self.iter().map(Certificate::to_pem).collect()
-    }
 }

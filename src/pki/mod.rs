@@ -8,6 +8,7 @@
 
 pub mod bundle;
 pub mod cert;
+pub mod chain;
 pub mod csr;
 pub mod fingerprint;
 pub mod key;
@@ -15,17 +16,20 @@ pub mod names;
 mod pem_blocks;
 pub mod sign;
 pub mod subject;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 pub mod validate;
 
 pub use bundle::{BundleError, ParsedBundle, SecretBundle};
-pub use cert::{CertError, Certificate, Chain, ExtendedUsages, KeyUsageBits, LinkError, PemLimits};
-pub use csr::csr;
+pub use cert::{CertError, Certificate, ExtendedUsages, KeyUsageBits, LinkError};
+pub use chain::{Chain, PemLimits};
+pub use csr::{csr, csr_pem};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::{KeyAlgorithm, KeyError, KeySpec, PrivateKey};
 pub use names::{NameError, UrlError, covers, host_of_url, to_ascii, to_ascii_email};
 pub use pem_blocks::PemError;
 pub use sign::{CaError, CaKeyPair, LeafSpec, SignError, self_signed};
 pub use subject::{Subject, SubjectError, SubjectSpec, Usage};
-pub use trust::{Anchors, ChainVerdict, judge_chain};
+pub use trust::{Anchors, ChainVerdict, judge_chain, judge_name, judge_path, mozilla_roots};
 pub use validate::{Defect, Expected, validate_issued};

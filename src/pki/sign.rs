@@ -6,7 +6,8 @@ use rcgen::{CertificateParams, DnType, IsCa, Issuer, SerialNumber};
 use time::OffsetDateTime;
 
 use super::{
-    cert::{CertError, Certificate, Chain, LinkError, PemLimits},
+    cert::{CertError, Certificate, LinkError},
+    chain::{Chain, PemLimits},
     key::{KeyError, KeySpec, PrivateKey},
     names::printable,
     subject::{SubjectError, SubjectSpec, Usage, library},
@@ -131,7 +132,7 @@ impl CaKeyPair {
         let chain = Chain::from_pem(cert_pem, &PemLimits::CHAIN).map_err(CaError::Certificate)?;
         let key = PrivateKey::from_pem(key_pem).map_err(CaError::Key)?;
         let ca = chain.leaf();
-        let subject = || ca.subject.clone();
+        let subject = || ca.label();
         if !ca.is_ca {
             return Err(CaError::NotCa(subject()));
         }
@@ -147,10 +148,10 @@ impl CaKeyPair {
         }
         for cert in &all {
             if cert.not_after < now {
-                return Err(CaError::Expired { subject: cert.subject.clone(), not_after: cert.not_after });
+                return Err(CaError::Expired { subject: cert.label(), not_after: cert.not_after });
             }
             if cert.not_before > now {
-                return Err(CaError::NotYetValid { subject: cert.subject.clone(), not_before: cert.not_before });
+                return Err(CaError::NotYetValid { subject: cert.label(), not_before: cert.not_before });
             }
         }
         let roots = match ca_pem.filter(|pem| !pem.trim_ascii().is_empty()) {
@@ -189,7 +190,7 @@ impl CaKeyPair {
         let signed = Certificate::parse_der(signed.der()).map_err(|e| SignError::Library(e.to_string()))?;
         // rcgen keeps one value per kind of field and some text encodings only.
         if signed.issuer_der() != ca.subject_der() {
-            return Err(SignError::IssuerName(ca.subject.clone()));
+            return Err(SignError::IssuerName(ca.label()));
         }
         signed.signed_by(ca)?;
         let above = self.chain.iter().filter(|c| !c.is_self_signed()).cloned().collect();

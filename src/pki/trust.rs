@@ -7,7 +7,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 use super::{
-    cert::{CertError, Certificate, Chain},
+    cert::{CertError, Certificate},
+    chain::Chain,
     names::{covers, printable, to_ascii},
 };
 
@@ -153,10 +154,10 @@ pub fn judge_name(leaf: &Certificate, server_name: &str) -> Result<(), ChainVerd
 pub fn judge_path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<(), ChainVerdict> {
     let leaf = chain.leaf();
     if now > leaf.not_after {
-        return Err(ChainVerdict::Expired { subject: leaf.subject.clone(), not_after: leaf.not_after });
+        return Err(ChainVerdict::Expired { subject: leaf.label(), not_after: leaf.not_after });
     }
     if now < leaf.not_before {
-        return Err(ChainVerdict::NotYetValid { subject: leaf.subject.clone(), not_before: leaf.not_before });
+        return Err(ChainVerdict::NotYetValid { subject: leaf.label(), not_before: leaf.not_before });
     }
     if anchors.own.iter().any(|own| own.certificate.der() == leaf.der()) {
         return Ok(());
@@ -190,10 +191,7 @@ pub fn judge_path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<()
 fn unknown_issuer(chain: &Chain, expired: &[&Own]) -> ChainVerdict {
     let top = chain.rest().last().unwrap_or(chain.leaf());
     if let Some(own) = expired.iter().find(|o| o.certificate.subject_der() == top.issuer_der()) {
-        return ChainVerdict::Expired {
-            subject: own.certificate.subject.clone(),
-            not_after: own.certificate.not_after,
-        };
+        return ChainVerdict::Expired { subject: own.certificate.label(), not_after: own.certificate.not_after };
     }
     let leaf = chain.leaf();
     ChainVerdict::NotTrusted(if leaf.self_issued {
@@ -210,11 +208,11 @@ fn path_verdict(error: &webpki::Error, chain: &Chain, now: Timestamp) -> ChainVe
     let behind = |wrong: fn(&Certificate, Timestamp) -> bool| chain.rest().iter().find(|c| wrong(c, now));
     match error {
         webpki::Error::CertExpired { .. } => match behind(|c, now| c.not_after < now) {
-            Some(c) => ChainVerdict::Expired { subject: c.subject.clone(), not_after: c.not_after },
+            Some(c) => ChainVerdict::Expired { subject: c.label(), not_after: c.not_after },
             None => not_trusted(error, chain.leaf()),
         },
         webpki::Error::CertNotValidYet { .. } => match behind(|c, now| c.not_before > now) {
-            Some(c) => ChainVerdict::NotYetValid { subject: c.subject.clone(), not_before: c.not_before },
+            Some(c) => ChainVerdict::NotYetValid { subject: c.label(), not_before: c.not_before },
             None => not_trusted(error, chain.leaf()),
         },
         _ => not_trusted(error, chain.leaf()),
@@ -225,7 +223,7 @@ fn not_trusted(error: &webpki::Error, leaf: &Certificate) -> ChainVerdict {
     use webpki::Error;
     ChainVerdict::NotTrusted(match error {
         Error::CaUsedAsEndEntity => {
-            format!("{} is a CA certificate; a server needs a leaf certificate (CA:FALSE)", leaf.subject)
+            format!("{} is a CA certificate; a server needs a leaf certificate (CA:FALSE)", leaf.label())
         }
         Error::RequiredEkuNotFoundContext(_) => {
             "its extended key usage, or that of a CA above it, lacks serverAuth".to_owned()
