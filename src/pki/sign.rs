@@ -121,6 +121,8 @@ pub struct CaKeyPair {
     chain: Chain,
     key: PrivateKey,
     roots: Vec<Certificate>,
+    /// What stands behind a leaf: the chain without its self-signed root.
+    sent: Vec<Certificate>,
 }
 
 impl CaKeyPair {
@@ -131,34 +133,14 @@ impl CaKeyPair {
     pub fn from_pem(cert_pem: &[u8], key_pem: &[u8], ca_pem: Option<&[u8]>, now: Timestamp) -> Result<Self, CaError> {
         let chain = Chain::from_pem(cert_pem, &PemLimits::CHAIN).map_err(CaError::Certificate)?;
         let key = PrivateKey::from_pem(key_pem).map_err(CaError::Key)?;
-        let ca = chain.leaf();
-        let subject = || ca.label();
-        if !ca.is_ca {
-            return Err(CaError::NotCa(subject()));
-        }
-        if ca.key_usage.is_some_and(|u| !u.key_cert_sign) {
-            return Err(CaError::NoKeyCertSign(subject()));
-        }
-        if ca.spki_der() != key.spki_der() {
-            return Err(CaError::KeyMismatch(subject()));
-        }
-        let all: Vec<&Certificate> = chain.iter().collect();
-        for (index, pair) in all.windows(2).enumerate() {
-            pair[0].signed_by(pair[1]).map_err(|reason| CaError::ChainBroken { number: index + 1, reason })?;
-        }
-        for cert in &all {
-            if cert.not_after < now {
-                return Err(CaError::Expired { subject: cert.label(), not_after: cert.not_after });
-            }
-            if cert.not_before > now {
-                return Err(CaError::NotYetValid { subject: cert.label(), not_before: cert.not_before });
-            }
-        }
+        check_ca(chain.leaf(), &key)?;
+        check_ca_chain(&chain, now)?;
         let roots = match ca_pem.filter(|pem| !pem.trim_ascii().is_empty()) {
             Some(pem) => Chain::from_pem(pem, &PemLimits::CHAIN).map_err(CaError::Root)?.iter().cloned().collect(),
-            None => all.last().map(|c| (*c).clone()).into_iter().collect(),
+            None => vec![chain.iter().last().unwrap_or(chain.leaf()).clone()],
         };
-        Ok(Self { chain, key, roots })
+        let sent = chain.iter().filter(|c| !c.is_self_signed()).cloned().collect();
+        Ok(Self { chain, key, roots, sent })
     }
 
     /// The CA's own certificate.
@@ -193,9 +175,36 @@ impl CaKeyPair {
             return Err(SignError::IssuerName(ca.label()));
         }
         signed.signed_by(ca)?;
-        let above = self.chain.iter().filter(|c| !c.is_self_signed()).cloned().collect();
-        Ok(Chain::new(signed, above))
+        Ok(Chain::new(signed, self.sent.clone()))
     }
+}
+
+fn check_ca(ca: &Certificate, key: &PrivateKey) -> Result<(), CaError> {
+    if !ca.is_ca {
+        return Err(CaError::NotCa(ca.label()));
+    }
+    if ca.key_usage.is_some_and(|u| !u.key_cert_sign) {
+        return Err(CaError::NoKeyCertSign(ca.label()));
+    }
+    if ca.spki_der() != key.spki_der() {
+        return Err(CaError::KeyMismatch(ca.label()));
+    }
+    Ok(())
+}
+
+fn check_ca_chain(chain: &Chain, now: Timestamp) -> Result<(), CaError> {
+    for (number, (cert, issuer)) in (1..).zip(chain.iter().zip(chain.rest())) {
+        cert.signed_by(issuer).map_err(|reason| CaError::ChainBroken { number, reason })?;
+    }
+    for cert in chain.iter() {
+        if cert.not_after < now {
+            return Err(CaError::Expired { subject: cert.label(), not_after: cert.not_after });
+        }
+        if cert.not_before > now {
+            return Err(CaError::NotYetValid { subject: cert.label(), not_before: cert.not_before });
+        }
+    }
+    Ok(())
 }
 
 /// A leaf that is signed with its own key. Nobody trusts it unless it is pinned as it is.

@@ -110,6 +110,14 @@ fn debug_shows_no_key() {
     assert_eq!(format!("{key:?}"), format!("PrivateKey(ECDSA P-256, spki sha256 {})", key.spki_sha256()));
 }
 
+#[test]
+fn keys_and_cas_are_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<PrivateKey>();
+    shared::<CaKeyPair>();
+    shared::<Anchors>();
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_judged_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
