@@ -4,3 +4,4 @@ pub mod api;
 pub mod cli;
 pub mod decide;
 pub mod pki;
+pub mod probes;
