@@ -91,7 +91,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_address_is_tried_and_the_one_that_answers_is_told() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Bound and not listening: refuses, and nobody else can take the port meanwhile.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let free = closed.local_addr().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
         let deadline = Deadline::after(Duration::from_secs(10));

@@ -19,24 +19,19 @@ impl Sieve {
     /// A whole line, of which only the first string or word matters.
     fn whole(&mut self, line: &[u8]) -> Result<Move, LookError> {
         // The greeting is the capability list: after its first line the rest of the list is awaited.
-        if self.step == Step::Banner {
+        if let (Step::Banner | Step::Capabilities, [b'"', rest @ ..]) = (self.step, line) {
             self.step = Step::Capabilities;
-        }
-        if let [b'"', rest @ ..] = line {
-            if self.step != Step::Capabilities {
-                return Err(LookError::protocol(self.step, line));
-            }
             let name = rest.split(|byte| *byte == b'"').next().unwrap_or_default();
             self.starttls |= is(name, "STARTTLS");
             return Ok(Move::Read);
         }
         let status = line.split(|byte| b" (".contains(byte)).next().unwrap_or_default();
         match self.step {
-            Step::Capabilities if is(status, "OK") && self.starttls => {
+            Step::Banner | Step::Capabilities if is(status, "OK") && self.starttls => {
                 self.step = Step::StartTls;
                 Ok(Move::Send("STARTTLS".into()))
             }
-            Step::Capabilities if is(status, "OK") => Err(LookError::StartTlsNotSupported),
+            Step::Banner | Step::Capabilities if is(status, "OK") => Err(LookError::StartTlsNotSupported),
             Step::StartTls if is(status, "OK") => Ok(Move::StartTls),
             Step::StartTls if is(status, "NO") => Err(LookError::StartTlsRefused(Printable::new(line))),
             _ => Err(LookError::protocol(self.step, line)),
