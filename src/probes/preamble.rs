@@ -105,8 +105,14 @@ async fn greeting(
 ) -> std::io::Result<()> {
     for _ in 0..limits.lines {
         let line = read_line(stream, limits.line).await?;
-        if line.is_empty() || preamble.line(line.trim_ascii_end()) != Ok(Move::Read) {
-            break;
+        match preamble.line(line.trim_ascii_end()) {
+            Ok(Move::Read) if !line.is_empty() => {}
+            Ok(Move::ReadLiteral(length)) if length <= limits.line => {
+                let mut literal = vec![0; length];
+                stream.read_exact(&mut literal).await?;
+                preamble.literal(&literal);
+            }
+            _ => break,
         }
     }
     Ok(())

@@ -103,6 +103,7 @@ async fn implicit_tls_needs_no_preamble_and_waits_for_the_greeting_before_it_lea
         assert_eq!(sighting.chain, identity.chain, "{protocol:?}");
         let heard = server.heard().await;
         assert_eq!((heard.plain, heard.sni.as_deref()), (vec![], Some("mail.example.com")), "{protocol:?}");
+        assert!(!heard.interrupted, "{protocol:?} talked before the end of the greeting");
         assert_eq!((heard.farewell.as_deref(), heard.closed_cleanly), (Some(farewell), true), "{protocol:?}");
     }
 }

@@ -11,6 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+/// How long a server listens for a client that talks out of turn.
+pub const TURN: Duration = Duration::from_millis(150);
+
 /// One act of a server.
 #[derive(Clone)]
 pub enum Act {
@@ -22,11 +25,11 @@ pub enum Act {
     Hear,
     /// Hear whatever comes first: a ClientHello has no lines.
     HearBytes,
-    /// Hear nothing for this long: a client that talks now spoils the script.
-    Silence(Duration),
+    /// Hear nothing for a while: a client that talks now spoils the script.
+    Silence,
     /// Say nothing more and keep the connection open.
     Hang,
-    /// Shake hands, say a greeting inside TLS, hear a line and answer it.
+    /// Shake hands, say a greeting inside TLS line by line, hear a line and answer it.
     Tls { identity: Arc<Identity>, greeting: &'static str },
 }
 
@@ -151,8 +154,8 @@ async fn perform(mut stream: BufReader<TcpStream>, script: Vec<Act>, heard: &Arc
                 let length = stream.fill_buf().await?.len();
                 stream.consume(length);
             }
-            Act::Silence(span) => {
-                let talked = tokio::time::timeout(span, stream.fill_buf()).await.is_ok();
+            Act::Silence => {
+                let talked = tokio::time::timeout(TURN, stream.fill_buf()).await.is_ok();
                 heard.lock().unwrap().interrupted |= talked;
             }
             Act::Hang => {
@@ -162,8 +165,12 @@ async fn perform(mut stream: BufReader<TcpStream>, script: Vec<Act>, heard: &Arc
             Act::Tls { identity, greeting } => {
                 let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(identity.config(heard)));
                 let mut tls = BufReader::new(acceptor.accept(stream).await?);
-                tls.write_all(greeting.as_bytes()).await?;
-                tls.flush().await?;
+                for part in greeting.split_inclusive('\n') {
+                    let talked = tokio::time::timeout(TURN, tls.fill_buf()).await.is_ok();
+                    heard.lock().unwrap().interrupted |= talked;
+                    tls.write_all(part.as_bytes()).await?;
+                    tls.flush().await?;
+                }
                 let mut line = String::new();
                 tls.read_line(&mut line).await?;
                 heard.lock().unwrap().farewell = Some(line.trim_end().to_owned());
