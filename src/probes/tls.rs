@@ -1,0 +1,114 @@
+//! The handshake: proof that the server holds the key, without a judgement of its chain.
+
+use super::error::{LookError, Printable, Step};
+use super::line::Deadline;
+use super::sighting::{CHAIN_MAX, Sighting};
+use super::target::Target;
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, ProtocolVersion, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// Verifies the handshake's signature and nothing else: the chain is the caller's to judge, and a look must be able to
+/// see a certificate that is expired, of another name or of an unknown CA.
+#[derive(Debug)]
+struct ProofOfPossession(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for ProofOfPossession {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn config(sni: bool) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ProofOfPossession(provider)))
+        .with_no_client_auth();
+    // A resumed session shows no certificate.
+    config.resumption = Resumption::disabled();
+    config.enable_sni = sni;
+    Ok(config)
+}
+
+/// Shakes hands on a connection on which TLS is next.
+pub(super) async fn handshake(
+    stream: TcpStream,
+    target: &Target,
+    deadline: &Deadline,
+) -> Result<TlsStream<TcpStream>, LookError> {
+    let config = config(target.sni).map_err(|error| failed(&error.to_string()))?;
+    let connecting = TlsConnector::from(Arc::new(config)).connect(target.server_name()?, stream);
+    deadline.within(Step::Handshake, connecting).await?.map_err(|error| describe(&error))
+}
+
+/// What the handshake showed.
+pub(super) fn sighting(stream: &TlsStream<TcpStream>, address: SocketAddr) -> Result<Sighting, LookError> {
+    let (_, connection) = stream.get_ref();
+    let chain: Vec<_> = connection.peer_certificates().unwrap_or_default().iter().take(CHAIN_MAX).cloned().collect();
+    if chain.is_empty() {
+        return Err(failed("the server presented no certificate"));
+    }
+    let tls_version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2".to_owned(),
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let cipher_suite = connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
+    Ok(Sighting { address, chain, tls_version, cipher_suite: cipher_suite.unwrap_or_default() })
+}
+
+fn failed(text: &str) -> LookError {
+    LookError::HandshakeFailed(Printable::from(text))
+}
+
+fn describe(error: &std::io::Error) -> LookError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => failed(
+            "its signature does not fit the key in the certificate served: the server uses another private key, or \
+             the key is one that clients refuse (RSA below 2048 bits)",
+        ),
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            failed("the server answered something that is not TLS; if the port begins in plaintext, set tls: StartTLS")
+        }
+        Some(other) => failed(&other.to_string()),
+        None if error.kind() == std::io::ErrorKind::UnexpectedEof => failed("the server closed the connection"),
+        None => failed(&error.to_string()),
+    }
+}
