@@ -5,6 +5,7 @@
 //! `decide` is asked again, until there is nothing left to do in this pass. A failed check is data, never an `Err`.
 
 pub mod backoff;
+pub mod certificate;
 pub mod conditions;
 pub mod events;
 pub mod jitter;

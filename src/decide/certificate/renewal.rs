@@ -20,7 +20,8 @@ pub fn due(not_before: Timestamp, not_after: Timestamp, renewal: &Renewal, uid: 
 }
 
 fn left_at_renewal(lifetime: SignedDuration, renewal: &Renewal) -> SignedDuration {
-    let before = renewal.before.map(|d| SignedDuration::try_from(std::time::Duration::from(d)).unwrap_or(SignedDuration::MAX));
+    let before =
+        renewal.before.map(|d| SignedDuration::try_from(std::time::Duration::from(d)).unwrap_or(SignedDuration::MAX));
     match (before, renewal.before_percentage) {
         (Some(before), _) if before < lifetime => before,
         (None, Some(percent)) => lifetime.mul_f64_checked(f64::from(percent.clamp(1, 95)) / 100.0),

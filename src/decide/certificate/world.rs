@@ -41,8 +41,6 @@ pub struct Learnt {
     pub fresh: Option<Fresh>,
     /// The revision that was written to the active Secret, and the Secret's new resourceVersion.
     pub activated: Option<(i64, String)>,
-    /// The active Secret was written with what it should have held already.
-    pub restored: bool,
     /// The ACME order as the server shows it.
     pub order: Option<OrderView>,
     /// The order was created in this pass.

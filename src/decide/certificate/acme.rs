@@ -1,0 +1,222 @@
+//! One step of an ACME order (RFC 8555, section 7.1.6) in each pass.
+//!
+//! ```text
+//! key stored ─▶ order created ─▶ challenges routed ─▶ checked from here ─▶ answered ─▶ ready ─▶ CSR sent ─▶ valid ─▶ fetched
+//!                   ▲                                      │ a legacy name that fails is left out
+//!                   └──────────────────────────────────────┘
+//! ```
+//! The order's URL and its challenges are in the status before anything is done about them, so a restart resumes here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
+
+use super::Step;
+use super::names::{self, Wanted};
+use super::state::State;
+use super::world::{AcmeView, Action, KeySource, OrderStatus, OrderView, Origin, StepFailure};
+use crate::api::certificate::{Challenge, OmittedName, Order};
+use crate::api::reasons::certificate as reason;
+use crate::decide::backoff::{self, Pace};
+use crate::pki::{PrivateKey, csr};
+
+/// Self-checks of a legacy name before it is left out.
+const LEGACY_PATIENCE: i32 = 3;
+
+/// The next step towards a certificate for `wanted`.
+pub fn step(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, origin: Origin) -> Step {
+    if let Some(message) = cannot_ask(state, wanted) {
+        return Step::blocked(reason::INVALID_SPEC, message);
+    }
+    let key = match stored_key(state) {
+        Ok(key) => key,
+        Err(step) => return *step,
+    };
+    let names = wanted.without(state.attempt.iter().flat_map(|a| &a.omitted_names).map(|o| o.name.as_str()));
+    let Some(order) = state.attempt.as_ref().and_then(|a| a.order.clone()) else {
+        return Step::act(vec![Action::CreateOrder { dns_names: names.into_iter().collect() }]);
+    };
+    if !order.finalized && order.dns_names.iter().cloned().collect::<BTreeSet<_>>() != names {
+        return drop_order(state, &order, "the names have changed");
+    }
+    let Some(view) = state.world.learnt.order.clone() else {
+        return Step::act(vec![Action::LookAtOrder { url: order.url }]);
+    };
+    if state.world.learnt.created_order || state.world.learnt.finalized {
+        // The status first: replicas answer challenges from it, and a restart goes on from it.
+        return Step::working(reason::ORDER_PENDING, waiting_text(&order), state.soon(1));
+    }
+    match view.status {
+        OrderStatus::Pending => pending(state, wanted, acme, &order, &view),
+        OrderStatus::Ready => finalize(state, &order, &key, &names),
+        OrderStatus::Processing => Step::working(
+            reason::ORDER_PENDING,
+            format!("the CA is making the certificate (order {})", order.url),
+            state.poll(&order, &view),
+        ),
+        OrderStatus::Valid => {
+            let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
+            Step::act(vec![Action::Download { url: order.url, revision, key, origin }])
+        }
+        OrderStatus::Invalid => invalid(state, wanted, &order, &view),
+    }
+}
+
+/// What no ACME order with HTTP-01 can ask for.
+fn cannot_ask(state: &State<'_>, wanted: &Wanted) -> Option<String> {
+    if let Some(name) = wanted.required.iter().find(|n| n.starts_with("*.")) {
+        return Some(format!(
+            "HTTP-01 cannot validate the wildcard {name} (RFC 8555, section 8.3): list the host names instead, or use a ca issuer"
+        ));
+    }
+    if !state.spec.options.email_addresses.is_empty() {
+        return Some(
+            "an ACME issuer cannot certify mail addresses: remove emailAddresses, or use a ca issuer".to_owned(),
+        );
+    }
+    None
+}
+
+/// The key of the revision to be, stored before anybody is asked to certify it.
+fn stored_key(state: &mut State<'_>) -> Result<Arc<PrivateKey>, Box<Step>> {
+    let spec = names::key_spec(&state.spec.options.private_key);
+    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
+    if let Some(name) = state.world.revisions.get(&revision) {
+        match state.world.read.get(&revision) {
+            None => return Err(Box::new(Step::act(vec![Action::ReadRevision { revision, name: name.clone() }]))),
+            Some(stored) => match &stored.key {
+                Ok(key) if key.matches_spec(&spec) => return Ok(key.clone()),
+                _ => state.skip_revision(),
+            },
+        }
+    }
+    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
+    let key = match super::issue::kept_key(state, &spec) {
+        Err(step) => return Err(step),
+        Ok(Some(key)) => KeySource::Keep(key),
+        Ok(None) => KeySource::Generate(spec),
+    };
+    let name = super::revision_name(&state.world.object, revision);
+    Err(Box::new(Step::act(vec![Action::StoreKey { revision, name, key }])))
+}
+
+fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order, view: &OrderView) -> Step {
+    if let Some(name) = view.authorizations.iter().find(|a| !a.valid && a.http01.is_none()).map(|a| &a.name) {
+        return refuse(state, order, format!("the CA offers no HTTP-01 challenge for {name}"));
+    }
+    let open: Vec<&Challenge> = order.challenges.iter().filter(|c| !c.answered).collect();
+    if acme.exposes && !order.exposed && !open.is_empty() {
+        let challenges = order.challenges.iter().map(|c| (c.name.clone(), c.token.clone())).collect();
+        return Step::act(vec![Action::Expose { challenges }]);
+    }
+    let learnt = &state.world.learnt;
+    if acme.self_check {
+        let unchecked = open.iter().filter(|c| !learnt.self_checks.contains_key(&c.name));
+        let checks: Vec<Action> = unchecked
+            .map(|c| Action::SelfCheck {
+                name: c.name.clone(),
+                token: c.token.clone(),
+                key_authorization: c.key_authorization.clone(),
+            })
+            .collect();
+        if !checks.is_empty() {
+            return Step::act(checks);
+        }
+    }
+    let passes = |c: &&&Challenge| !acme.self_check || learnt.self_checks.get(&c.name).is_some_and(Result::is_ok);
+    let answers: Vec<Action> =
+        open.iter().filter(passes).map(|c| Action::Answer { url: order.url.clone(), name: c.name.clone() }).collect();
+    if !answers.is_empty() {
+        return Step::act(answers);
+    }
+    match open.iter().find(|c| wanted.legacy.contains_key(&c.name) && c.failures >= LEGACY_PATIENCE) {
+        Some(legacy) => omit(state, order, vec![(legacy.name.clone(), legacy.problem.clone().unwrap_or_default())]),
+        None => wait_for_challenges(state, order, view, &open),
+    }
+}
+
+fn wait_for_challenges(state: &State<'_>, order: &Order, view: &OrderView, open: &[&Challenge]) -> Step {
+    let failing: Vec<String> =
+        open.iter().filter_map(|c| c.problem.as_ref().map(|p| format!("{}: {p}", c.name))).take(3).collect();
+    if failing.is_empty() {
+        return Step::working(reason::ORDER_PENDING, waiting_text(order), state.poll(order, view));
+    }
+    let failures = open.iter().map(|c| c.failures).max().unwrap_or(1);
+    let pause = backoff::pause(Pace::Transient, failures, None).min(SignedDuration::from_mins(5));
+    let message = format!(
+        "the challenge cannot be reached from the operator, so the CA was not asked: {}. Let port 80 of the name lead \
+         to the operator's challenge Service, or set selfCheck: Skip where only this look fails",
+        failing.join("; ")
+    );
+    Step::working(reason::SELF_CHECK_FAILED, message, state.soon(pause.as_secs()))
+}
+
+fn finalize(state: &mut State<'_>, order: &Order, key: &PrivateKey, names: &BTreeSet<String>) -> Step {
+    let mut subject = names::subject(state.spec, names);
+    subject.subject = Default::default();
+    match csr(key, &subject, &names::usages(state.spec)) {
+        Ok(csr) => Step::act(vec![Action::Finalize { url: order.url.clone(), csr }]),
+        Err(e) => Step::blocked(reason::INVALID_SPEC, e.to_string()),
+    }
+}
+
+/// A legacy name that failed is left out of the next order; any other failure is the CA's no.
+fn invalid(state: &mut State<'_>, wanted: &Wanted, order: &Order, view: &OrderView) -> Step {
+    let failed: Vec<(String, String)> = view
+        .authorizations
+        .iter()
+        .filter(|a| a.failed)
+        .map(|a| {
+            let words = a.http01.as_ref().and_then(|h| h.error.clone());
+            (a.name.clone(), words.unwrap_or_else(|| "the CA could not validate it".to_owned()))
+        })
+        .collect();
+    if !failed.is_empty() && failed.iter().all(|(name, _)| wanted.legacy.contains_key(name)) {
+        return omit(state, order, failed);
+    }
+    let words = match failed.is_empty() {
+        true => view.error.clone().unwrap_or_else(|| "the CA gave no reason".to_owned()),
+        false => failed.iter().map(|(n, w)| format!("{n}: {w}")).collect::<Vec<_>>().join("; "),
+    };
+    let why = if failed.is_empty() { reason::ORDER_REFUSED } else { reason::VALIDATION_FAILED };
+    fail(state, order, why, format!("the CA could not validate the order: {words}"))
+}
+
+fn refuse(state: &mut State<'_>, order: &Order, message: String) -> Step {
+    fail(state, order, reason::ORDER_REFUSED, message)
+}
+
+fn fail(state: &mut State<'_>, order: &Order, reason: &'static str, message: String) -> Step {
+    if order.exposed {
+        return Step::act(vec![Action::Unexpose]);
+    }
+    state.fail(&StepFailure { pace: Pace::Refusal, reason, message, retry_after: None, order_lost: true });
+    Step::failing(state)
+}
+
+fn omit(state: &mut State<'_>, order: &Order, names: Vec<(String, String)>) -> Step {
+    if !order.exposed
+        && let Some(attempt) = &mut state.attempt
+    {
+        for (name, problem) in names {
+            attempt.omitted_names.push(OmittedName { name, problem, since: Time(state.world.now) });
+        }
+    }
+    drop_order(state, order, "a legacy name cannot be validated and is left out")
+}
+
+fn drop_order(state: &mut State<'_>, order: &Order, why: &str) -> Step {
+    if order.exposed {
+        return Step::act(vec![Action::Unexpose]);
+    }
+    if let Some(attempt) = &mut state.attempt {
+        attempt.order = None;
+    }
+    Step::working(reason::ORDER_PENDING, format!("{why}: a new order is made"), state.soon(1))
+}
+
+fn waiting_text(order: &Order) -> String {
+    format!("the ACME order {} waits for the CA", order.url)
+}

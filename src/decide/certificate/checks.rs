@@ -1,0 +1,163 @@
+//! Why a new revision is needed: an ordered list of small checks; the first one that speaks is the reason.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::names::{self, Wanted};
+use super::state::State;
+use super::world::{IssuerView, SecretView};
+use crate::api::certificate::{IssuerRef, Revision};
+use crate::api::keys;
+use crate::api::reasons::certificate as reason;
+
+/// A reason for a new revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// One of [`reasons::certificate`](crate::api::reasons::certificate).
+    pub reason: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// Whether the active revision is good until the new one is there.
+    pub still_good: bool,
+}
+
+type Check = fn(&Look<'_>) -> Option<Trigger>;
+
+/// In this order.
+const CHECKS: &[Check] = &[
+    secret_is_lost,
+    expired,
+    issuer_differs,
+    ca_differs,
+    names_differ,
+    key_differs,
+    subject_differs,
+    renewal_asked_for,
+    renewal_due,
+];
+
+struct Look<'a> {
+    state: &'a State<'a>,
+    active: &'a Revision,
+    wanted: &'a Wanted,
+    now: Timestamp,
+}
+
+/// The first reason for a new revision, if there is one.
+pub fn first(state: &State<'_>, wanted: &Wanted) -> Option<Trigger> {
+    let Some(active) = &state.active else {
+        return Some(Trigger {
+            reason: reason::NOT_ISSUED,
+            message: "no certificate has been issued yet".to_owned(),
+            still_good: false,
+        });
+    };
+    let look = Look { state, active, wanted, now: state.world.now };
+    CHECKS.iter().find_map(|check| check(&look))
+}
+
+fn bad(reason: &'static str, message: String) -> Option<Trigger> {
+    Some(Trigger { reason, message, still_good: false })
+}
+
+/// Repairs from a kept revision come first; what is left here can only be issued anew.
+fn secret_is_lost(look: &Look<'_>) -> Option<Trigger> {
+    let name = &look.state.spec.secret_name;
+    match &look.state.world.secret {
+        SecretView::Absent if look.state.world.learnt.activated.is_none() => {
+            bad(reason::SECRET_MISSING, format!("the Secret {name} is gone and no copy of its key is kept"))
+        }
+        SecretView::Ours(secret) if !look.state.holds_active(secret) => {
+            let why = secret.content.as_ref().err().map_or("it holds another certificate", String::as_str);
+            bad(reason::SECRET_DAMAGED, format!("the Secret {name} was changed ({why}) and no copy of its key is kept"))
+        }
+        _ => None,
+    }
+}
+
+fn expired(look: &Look<'_>) -> Option<Trigger> {
+    let at = look.active.not_after.0;
+    (look.now >= at).then(|| Trigger {
+        reason: reason::EXPIRED,
+        message: format!("the certificate expired at {at}"),
+        still_good: false,
+    })
+}
+
+fn issuer_differs(look: &Look<'_>) -> Option<Trigger> {
+    let wanted = look.state.issuer_ref();
+    if look.active.issuer_ref == wanted {
+        return None;
+    }
+    let text = |r: &IssuerRef| format!("{}/{}", r.namespace.as_deref().unwrap_or_default(), r.name);
+    bad(
+        reason::ISSUER_CHANGED,
+        format!("the certificate is from MailIssuer {}, wanted is {}", text(&look.active.issuer_ref), text(&wanted)),
+    )
+}
+
+fn ca_differs(look: &Look<'_>) -> Option<Trigger> {
+    let IssuerView::Ca(ca) = &look.state.world.issuer else { return None };
+    let signed_by = look.active.authority_spki_sha256.as_deref()?;
+    (signed_by != ca.certificate().spki_sha256.to_string()).then(|| Trigger {
+        reason: reason::CA_CHANGED,
+        message: "the issuer's CA has a new key pair".to_owned(),
+        still_good: false,
+    })
+}
+
+fn names_differ(look: &Look<'_>) -> Option<Trigger> {
+    let has: BTreeSet<String> = look.active.dns_names.iter().cloned().collect();
+    let wants = look.wanted.without(look.state.omitted.iter().map(|o| o.name.as_str()));
+    if has == wants {
+        return None;
+    }
+    let list = |names: Vec<&String>| names.iter().map(|n| n.as_str()).take(5).collect::<Vec<_>>().join(", ");
+    let (lacks, extra) = (wants.difference(&has).collect::<Vec<_>>(), has.difference(&wants).collect::<Vec<_>>());
+    let mut parts = Vec::new();
+    if !lacks.is_empty() {
+        parts.push(format!("lacks {}", list(lacks)));
+    }
+    if !extra.is_empty() {
+        parts.push(format!("still has {}", list(extra)));
+    }
+    bad(reason::NAMES_CHANGED, format!("the certificate {}", parts.join(" and ")))
+}
+
+fn key_differs(look: &Look<'_>) -> Option<Trigger> {
+    let wanted = names::key_spec(&look.state.spec.options.private_key).to_string();
+    (look.active.key != wanted).then(|| Trigger {
+        reason: reason::KEY_CHANGED,
+        message: format!("the key is {}, wanted is {wanted}", look.active.key),
+        still_good: false,
+    })
+}
+
+fn subject_differs(look: &Look<'_>) -> Option<Trigger> {
+    let asked = look.active.request_sha256.as_deref()?;
+    (asked != names::request_digest(look.state.spec)).then(|| Trigger {
+        reason: reason::SUBJECT_CHANGED,
+        message: "subject, mail addresses or usages have changed".to_owned(),
+        still_good: false,
+    })
+}
+
+fn renewal_asked_for(look: &Look<'_>) -> Option<Trigger> {
+    let under_way = look.state.attempt.as_ref().is_some_and(|a| a.reason == reason::RENEWAL_REQUESTED);
+    let asked = look.state.renew_annotation();
+    (under_way || asked.is_some() && asked != look.state.renew_seen.as_deref()).then(|| Trigger {
+        reason: reason::RENEWAL_REQUESTED,
+        message: format!("the annotation {} asks for a renewal", keys::RENEW),
+        still_good: true,
+    })
+}
+
+fn renewal_due(look: &Look<'_>) -> Option<Trigger> {
+    let due = look.state.renewal_time()?;
+    (look.now >= due).then(|| Trigger {
+        reason: reason::RENEWAL_DUE,
+        message: format!("the certificate has been due for renewal since {due}"),
+        still_good: true,
+    })
+}

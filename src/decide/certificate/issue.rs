@@ -1,0 +1,224 @@
+//! From a reason for a new revision to its activation: key, signature, validation, storage.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::SignedDuration;
+
+use super::checks::Trigger;
+use super::names::{self, Wanted};
+use super::state::State;
+use super::world::{Action, Fresh, IssuerView, KeyPair, KeySource, Origin, SecretView, StepFailure};
+use super::{Step, acme};
+use crate::api::certificate::RotationPolicy;
+use crate::api::reasons::certificate as reason;
+use crate::decide::backoff::{self, Pace};
+use crate::pki::{CaKeyPair, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
+
+/// Validity of locally signed leaves when the spec asks for none: what public CAs have long granted.
+const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
+
+/// The next step towards a new revision.
+pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
+    if let Some(step) = issuer_problem(state) {
+        return step;
+    }
+    let asked_again = state.renew_annotation().is_some() && state.renew_annotation() != state.renew_seen.as_deref();
+    let waits =
+        state.attempt.as_ref().is_some_and(|a| backoff::waits(a.retry_time.as_ref().map(|t| t.0), state.world.now));
+    if waits && !state.spec_is_new() && !asked_again {
+        return Step::failing(state);
+    }
+    state.begin(trigger.reason);
+    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
+    if let Some(fresh) = state.world.learnt.fresh.clone().filter(|f| f.revision == revision) {
+        return store(state, &fresh, wanted, true);
+    }
+    if let (Some(name), None) = (state.world.revisions.get(&revision), state.world.read.get(&revision)) {
+        return Step::act(vec![Action::ReadRevision { revision, name: name.clone() }]);
+    }
+    if let Some(fresh) = stored_already(state, revision, wanted) {
+        return store(state, &fresh, wanted, false);
+    }
+    let origin = origin(state);
+    match state.world.issuer.clone() {
+        IssuerView::SelfSigned => sign(state, wanted, None, origin),
+        IssuerView::Ca(ca) => sign(state, wanted, Some(ca), origin),
+        IssuerView::Acme(view) => acme::step(state, wanted, view, origin),
+        IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => Step::failing(state),
+    }
+}
+
+fn issuer_problem(state: &State<'_>) -> Option<Step> {
+    let issuer = state.issuer_ref();
+    let name = format!("MailIssuer {}/{}", issuer.namespace.unwrap_or_default(), issuer.name);
+    match &state.world.issuer {
+        IssuerView::NotFound => Some(Step::blocked(
+            reason::ISSUER_NOT_FOUND,
+            format!("{name} does not exist: create it, or correct issuerRef"),
+        )),
+        IssuerView::NotAllowed(why) => Some(Step::blocked(reason::ISSUER_NOT_ALLOWED, why.clone())),
+        IssuerView::NotReady(why) => Some(Step {
+            stalled: false,
+            ..Step::blocked(reason::ISSUER_NOT_READY, format!("{name} is not ready: {why}"))
+        }),
+        IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::Acme(_) => None,
+    }
+}
+
+/// A revision that a pass stored completely before it was interrupted.
+fn stored_already(state: &State<'_>, revision: i64, wanted: &Wanted) -> Option<Fresh> {
+    let stored = state.world.read.get(&revision)?;
+    let pair = stored.content.clone()?;
+    let spec = names::key_spec(&state.spec.options.private_key);
+    let fits =
+        defects(state, &pair, wanted).is_empty() && pair.key.matches_spec(&spec) && stored.origin == origin(state);
+    fits.then(|| Fresh { revision, pair, origin: stored.origin.clone() })
+}
+
+/// What the new revision will be remembered with.
+fn origin(state: &State<'_>) -> Origin {
+    let authority_spki = match &state.world.issuer {
+        IssuerView::Ca(ca) => Some(ca.certificate().spki_sha256.to_string()),
+        _ => None,
+    };
+    Origin { issuer: Some(state.issuer_ref()), authority_spki, request: Some(names::request_digest(state.spec)) }
+}
+
+fn sign(state: &mut State<'_>, wanted: &Wanted, ca: Option<Arc<CaKeyPair>>, origin: Origin) -> Step {
+    let spec = names::key_spec(&state.spec.options.private_key);
+    let key = match stored_or_kept_key(state, &spec) {
+        Ok(Some(key)) => KeySource::Keep(key),
+        Ok(None) => KeySource::Generate(spec),
+        Err(step) => return *step,
+    };
+    let names = wanted.without([]);
+    let now = state.world.now;
+    let asked = state.spec.options.duration.map(std::time::Duration::from);
+    let duration = asked.and_then(|d| SignedDuration::try_from(d).ok()).unwrap_or(DEFAULT_DURATION);
+    let leaf = LeafSpec {
+        subject: names::subject(state.spec, &names),
+        usages: names::usages(state.spec),
+        not_before: now,
+        not_after: now.checked_add(duration).unwrap_or(now),
+        serial: None,
+    };
+    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
+    Step::act(vec![Action::Sign { revision, key, ca, leaf: Box::new(leaf), origin }])
+}
+
+fn stored_or_kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<PrivateKey>>, Box<Step>> {
+    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
+    let stored = state.world.read.get(&revision).and_then(|r| r.key.clone().ok());
+    match stored.filter(|key| key.matches_spec(spec)) {
+        Some(key) => Ok(Some(key)),
+        None => kept_key(state, spec),
+    }
+}
+
+/// The active key, where the rotation policy keeps it and it is of the kind asked for.
+pub(super) fn kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<PrivateKey>>, Box<Step>> {
+    if state.active.is_none() || state.spec.options.private_key.rotation.policy == RotationPolicy::Always {
+        return Ok(None);
+    }
+    match &state.world.secret {
+        SecretView::Unchanged => Err(Box::new(Step::act(vec![Action::ReadSecret]))),
+        SecretView::Ours(secret) => {
+            Ok(secret.content.as_ref().ok().map(|pair| pair.key.clone()).filter(|key| key.matches_spec(spec)))
+        }
+        SecretView::NotRead | SecretView::Absent | SecretView::Foreign(_) => Ok(None),
+    }
+}
+
+/// What is wrong with an issued pair; the names left out of the order need not be in it.
+fn defects(state: &State<'_>, pair: &KeyPair, wanted: &Wanted) -> Vec<String> {
+    let omitted = state.attempt.iter().flat_map(|a| &a.omitted_names).map(|o| o.name.as_str());
+    let names: BTreeSet<String> = match state.world.issuer {
+        IssuerView::Acme(_) => wanted.without(omitted),
+        _ => wanted.without([]),
+    };
+    let subject = names::subject(state.spec, &names);
+    let expected = Expected {
+        dns_names: subject.dns_names,
+        common_name: subject.common_name,
+        emails: subject.emails,
+        usages: names::usages(state.spec),
+        allow_extra_names: false,
+    };
+    validate_issued(&pair.chain, &pair.key, &expected, None, state.world.now).iter().map(ToString::to_string).collect()
+}
+
+/// Validates, then stores the revision, then keeps the one it replaces, then activates it.
+fn store(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, judge: bool) -> Step {
+    let defects = if judge { defects(state, &fresh.pair, wanted) } else { Vec::new() };
+    if !defects.is_empty() {
+        let message = format!("what was issued is not what was asked for, and is not used: {}", defects.join("; "));
+        let failure = StepFailure {
+            pace: Pace::Refusal,
+            reason: reason::ISSUED_INVALID,
+            message,
+            retry_after: None,
+            order_lost: true,
+        };
+        state.fail(&failure);
+        return Step::failing(state);
+    }
+    let mut actions = Vec::new();
+    let exists = state.world.revisions.contains_key(&fresh.revision);
+    let stored = state.world.read.get(&fresh.revision).is_some_and(|r| r.content.is_some());
+    if !stored && (exists || state.active.is_some()) {
+        let name = super::revision_name(&state.world.object, fresh.revision);
+        actions.push(Action::StoreRevision {
+            revision: fresh.revision,
+            name,
+            exists,
+            pair: fresh.pair.clone(),
+            origin: fresh.origin.clone(),
+        });
+    }
+    match keep_replaced(state) {
+        Replaced::Kept => {}
+        Replaced::Unread => return Step::act(vec![Action::ReadSecret]),
+        Replaced::Store(action) => actions.push(*action),
+    }
+    actions.push(Action::WriteActive {
+        revision: fresh.revision,
+        pair: fresh.pair.clone(),
+        origin: fresh.origin.clone(),
+        over: state.secret_version(),
+    });
+    if state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.exposed) {
+        actions.push(Action::Unexpose);
+    }
+    Step::act(actions)
+}
+
+enum Replaced {
+    /// Its key is in a Secret of its own, or history keeps none.
+    Kept,
+    /// Its key has to be read first.
+    Unread,
+    /// Its key has to be stored first.
+    Store(Box<Action>),
+}
+
+fn keep_replaced(state: &State<'_>) -> Replaced {
+    let Some(active) = &state.active else { return Replaced::Kept };
+    if state.spec.options.history.revisions <= 0 || state.world.revisions.contains_key(&active.revision) {
+        return Replaced::Kept;
+    }
+    match &state.world.secret {
+        SecretView::Unchanged => Replaced::Unread,
+        SecretView::Ours(secret) if state.holds_active(secret) => match &secret.content {
+            Ok(pair) => Replaced::Store(Box::new(Action::StoreRevision {
+                revision: active.revision,
+                name: super::revision_name(&state.world.object, active.revision),
+                exists: false,
+                pair: pair.clone(),
+                origin: secret.origin.clone(),
+            })),
+            Err(_) => Replaced::Kept,
+        },
+        _ => Replaced::Kept,
+    }
+}

@@ -1,0 +1,181 @@
+//! What to do about a MailCertificate.
+//!
+//! ```text
+//! blocked? ─▶ Secret read ─▶ Secret right? ─▶ reason for a new revision? ─▶ issuer ─▶ backoff ─▶ key ─▶ sign or order
+//!    │              │ no: write it again           │ none: prune, rest              ─▶ validate ─▶ store ─▶ activate
+//!    └ say why; what works stays                   ▼
+//! ```
+
+mod acme;
+mod checks;
+mod issue;
+mod names;
+mod renewal;
+mod repair;
+mod state;
+mod status;
+#[cfg(test)]
+mod tests;
+pub mod world;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+pub use self::names::{Wanted, wanted};
+use self::state::State;
+pub use self::status::notes;
+pub use self::world::{Action, Fact, World};
+use self::world::{OrderView, SecretView};
+use super::{Decision, backoff, jitter};
+use crate::api::certificate::{MailCertificate, MailCertificateStatus, Order};
+use crate::api::reasons::certificate as reason;
+
+/// One round of deciding: what to do now, or how the object rests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Step {
+    actions: Vec<Action>,
+    /// Why it does not rest: reason and message.
+    situation: Option<(&'static str, String)>,
+    /// It takes a person to go on.
+    stalled: bool,
+    wake: Option<Timestamp>,
+}
+
+impl Step {
+    fn act(actions: Vec<Action>) -> Self {
+        Self { actions, ..Self::default() }
+    }
+    fn blocked(reason: &'static str, message: String) -> Self {
+        Self { situation: Some((reason, message)), stalled: true, ..Self::default() }
+    }
+    fn working(reason: &'static str, message: String, wake: Timestamp) -> Self {
+        Self { situation: Some((reason, message)), wake: Some(wake), ..Self::default() }
+    }
+    /// The attempt has failed and waits for its retry time; the state says why.
+    fn failing(state: &State<'_>) -> Self {
+        let attempt = state.attempt.as_ref();
+        let failure = attempt.and_then(|a| a.last_failure.as_ref());
+        let retry = attempt.and_then(|a| a.retry_time.as_ref()).map(|t| t.0);
+        let message = failure.map(|f| f.message.clone()).unwrap_or_default();
+        let message = match retry {
+            Some(at) => format!("{message} (next try at {at})"),
+            None => message,
+        };
+        let reason = failure.map_or(reason::ISSUING, |f| status::known_reason(&f.reason));
+        Self { situation: Some((reason, message)), wake: retry, ..Self::default() }
+    }
+}
+
+/// What to do next about a MailCertificate, and its status once that is done.
+pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
+    let mut state = State::fold(world);
+    let step = next(&mut state);
+    status::conclude(state, step)
+}
+
+fn next(state: &mut State<'_>) -> Step {
+    let world = state.world;
+    if world.learnt.overtaken {
+        let message = "somebody else wrote the Secret at the same time: looking again".to_owned();
+        return Step::working(reason::ISSUING, message, state.soon(2));
+    }
+    if world.learnt.failure.is_some() {
+        return Step::failing(state);
+    }
+    if let Some(message) = &world.forbidden {
+        return Step { wake: Some(state.soon(60)), ..Step::blocked(reason::FORBIDDEN, message.clone()) };
+    }
+    let wanted = match wanted(state.spec) {
+        Ok(wanted) => wanted,
+        Err(problems) => return Step::blocked(reason::INVALID_SPEC, problems.join("; ")),
+    };
+    if let Some(rival) = &world.rival {
+        let message = format!(
+            "the Secret {} is claimed by MailCertificate {rival}, which was there first: choose another secretName",
+            state.spec.secret_name
+        );
+        return Step::blocked(reason::SECRET_CONFLICT, message);
+    }
+    match &world.secret {
+        SecretView::Foreign(message) => return Step::blocked(reason::SECRET_CONFLICT, message.clone()),
+        SecretView::NotRead => return Step::act(vec![Action::ReadSecret]),
+        // Labels and annotations asked for may have changed with the spec.
+        SecretView::Unchanged if state.spec_is_new() => return Step::act(vec![Action::ReadSecret]),
+        SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) => {}
+    }
+    if let Some(step) = repair::step(state) {
+        return step;
+    }
+    match checks::first(state, &wanted) {
+        Some(trigger) if is_lost(trigger.reason) && repair::contested(state).is_some() => {
+            repair::contested(state).unwrap_or_default()
+        }
+        Some(trigger) => issue::step(state, &trigger, &wanted),
+        None => rest(state),
+    }
+}
+
+fn is_lost(reason: &str) -> bool {
+    reason == reason::SECRET_MISSING || reason == reason::SECRET_DAMAGED
+}
+
+/// Nothing to issue: an attempt that nobody wants any more is dropped, and history is cut to its length.
+fn rest(state: &mut State<'_>) -> Step {
+    if state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.exposed) && !state.world.learnt.unexposed
+    {
+        return Step::act(vec![Action::Unexpose]);
+    }
+    state.attempt = None;
+    let kept = usize::try_from(state.spec.options.history.revisions).unwrap_or(0);
+    state.previous.truncate(kept);
+    let Some(active) = &state.active else { return Step::default() };
+    let keep = |revision: &i64| state.previous.iter().any(|r| r.revision == *revision);
+    let old = state.world.revisions.iter().filter(|(n, _)| **n < active.revision && !keep(n));
+    Step::act(old.map(|(n, name)| Action::Prune { revision: *n, name: name.clone() }).collect())
+}
+
+impl State<'_> {
+    /// In `seconds` from now.
+    fn soon(&self, seconds: i64) -> Timestamp {
+        self.world.now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(self.world.now)
+    }
+
+    /// When to look at the order again: at the server's Retry-After, else often at first and then less so.
+    fn poll(&self, order: &Order, view: &OrderView) -> Timestamp {
+        let age = self.world.now.duration_since(order.created_at.0).as_secs();
+        let pause = match view.retry_after {
+            Some(asked) => asked.as_secs().clamp(1, backoff::LONGEST.as_secs()),
+            None if age < 30 => 2,
+            None if age < 300 => 5,
+            None => 30,
+        };
+        self.soon(pause)
+    }
+
+    /// The resourceVersion that a write of the active Secret must still meet; none: it must not exist.
+    fn secret_version(&self) -> Option<String> {
+        match &self.world.secret {
+            SecretView::Ours(secret) => Some(secret.resource_version.clone()),
+            SecretView::Unchanged => self.active.as_ref().and_then(|a| a.secret_resource_version.clone()),
+            SecretView::Absent | SecretView::NotRead | SecretView::Foreign(_) => None,
+        }
+    }
+
+    /// The stored key of the revision to be cannot be used: the attempt goes on with the next number.
+    fn skip_revision(&mut self) {
+        let next = self.world.revisions.keys().next_back().copied().unwrap_or(0) + 1;
+        if let Some(attempt) = &mut self.attempt {
+            attempt.revision = attempt.revision.max(next);
+        }
+    }
+}
+
+/// The name of a revision Secret: recognisable, and different for every MailCertificate that ever had this secretName.
+pub fn revision_name(object: &MailCertificate, revision: i64) -> String {
+    let uid = object.uid().unwrap_or_default();
+    let tag = (jitter::fraction(&[&uid]) * f64::from(1 << 20)) as u32;
+    let suffix = format!("-r{revision}-{tag:05x}");
+    let room = 253usize.saturating_sub(suffix.len());
+    let base: String = object.spec.secret_name.chars().take(room).collect();
+    format!("{}{suffix}", base.trim_end_matches(['.', '-']))
+}

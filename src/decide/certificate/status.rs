@@ -1,0 +1,139 @@
+//! What a MailCertificate's status says.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::checks::{self, Trigger};
+use super::state::State;
+use super::world::SecretView;
+use super::{Action, Step, wanted};
+use crate::api::certificate::MailCertificateStatus;
+use crate::api::reasons::{certificate as reason, condition};
+use crate::decide::Decision;
+use crate::decide::conditions::{Conditions, State as Is};
+use crate::decide::events::{self, Note};
+
+/// Status, actions and wake time of a step.
+pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificateStatus> {
+    let (now, object) = (state.world.now, &state.world.object);
+    let old = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let renewal = state.renewal_time();
+    let mut conditions = Conditions::on(&old.conditions, generation, now);
+    let (is, reason, message) = ready(&state, &step, renewal);
+    conditions.set(condition::READY, is, reason, &message);
+    if let Some((reason, message)) = &step.situation {
+        conditions.set(condition::ISSUING, Is::from(!step.stalled), reason, message);
+        match step.stalled {
+            true => conditions.stalled(reason, message),
+            false => conditions.reconciling(reason, message),
+        }
+    }
+    let wake = wake(&state, &step, renewal);
+    let status = MailCertificateStatus {
+        observed_generation: generation,
+        conditions: conditions.finish(),
+        active: state.active,
+        previous: state.previous,
+        renewal_time: renewal.map(Time),
+        last_renew_request: state.renew_seen,
+        attempt: state.attempt,
+        omitted_names: state.omitted,
+        repairs: state.repairs,
+    };
+    Decision { actions: step.actions, status, wake }
+}
+
+/// The Events that tell of a change of status.
+pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<Note> {
+    let mut notes = events::of_conditions(&old.conditions, &new.conditions);
+    let number = |s: &MailCertificateStatus| s.active.as_ref().map(|r| r.revision);
+    if let Some(active) = &new.active
+        && number(old) != number(new)
+    {
+        notes.retain(|n| n.reason != reason::ACTIVE);
+        let message = format!(
+            "revision {} is active: {}, valid until {}, fingerprint {}",
+            active.revision,
+            listed(&active.dns_names),
+            active.not_after.0,
+            active.fingerprint_sha256
+        );
+        notes
+            .insert(0, Note { warning: false, reason: reason::ISSUED.to_owned(), action: "Issue".to_owned(), message });
+    }
+    let repaired = |s: &MailCertificateStatus| s.repairs.as_ref().map(|r| (r.count, r.last_time.0));
+    if repaired(new).is_some() && repaired(old) != repaired(new) {
+        let message = "the active Secret was changed or deleted by somebody else and is as it was again".to_owned();
+        notes.push(Note {
+            warning: true,
+            reason: reason::SECRET_RESTORED.to_owned(),
+            action: "Repair".to_owned(),
+            message,
+        });
+    }
+    notes
+}
+
+/// The documented reason of that name.
+pub fn known_reason(text: &str) -> &'static str {
+    reason::ALL.iter().find(|r| **r == text).copied().unwrap_or(reason::ISSUING)
+}
+
+fn ready(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> (Is, &'static str, String) {
+    let now = state.world.now;
+    let why = |lead: String| match &step.situation {
+        Some((_, message)) if !message.is_empty() => format!("{lead}: {message}"),
+        _ => lead,
+    };
+    let Some(active) = &state.active else {
+        return match &step.situation {
+            Some((reason, message)) => (Is::False, *reason, message.clone()),
+            None => (Is::False, reason::NOT_ISSUED, "no certificate has been issued yet".to_owned()),
+        };
+    };
+    let (from, until) = (active.not_before.0, active.not_after.0);
+    if now >= until {
+        return (Is::False, reason::EXPIRED, why(format!("the certificate expired at {until}")));
+    }
+    if now < from {
+        let message = format!("the certificate is not valid before {from}: check the clocks of CA and cluster");
+        return (Is::False, reason::NOT_YET_VALID, message);
+    }
+    if step.stalled && step.situation.as_ref().is_some_and(|(r, _)| spoils_ready(r)) {
+        let (reason, message) = step.situation.clone().unwrap_or((reason::SECRET_CONFLICT, String::new()));
+        return (Is::False, reason, message);
+    }
+    if let Some(trigger) = mismatch(state) {
+        return (Is::False, trigger.reason, why(trigger.message));
+    }
+    let renews = renewal.map(|at| format!(", renewed from {at} on")).unwrap_or_default();
+    (Is::True, reason::ACTIVE, format!("revision {} is valid until {until}{renews}", active.revision))
+}
+
+fn spoils_ready(reason: &str) -> bool {
+    [reason::SECRET_CONFLICT, reason::SECRET_CONTESTED, reason::INVALID_SPEC].contains(&reason)
+}
+
+/// A reason for a new revision for which the active one is not what the spec wants.
+fn mismatch(state: &State<'_>) -> Option<Trigger> {
+    if matches!(state.world.secret, SecretView::NotRead) {
+        return None;
+    }
+    let wanted = wanted(state.spec).ok()?;
+    checks::first(state, &wanted).filter(|t| !t.still_good)
+}
+
+/// The next moment at which something changes by itself.
+fn wake(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> Option<Timestamp> {
+    let expiry = state.active.as_ref().map(|a| a.not_after.0);
+    let start = state.active.as_ref().map(|a| a.not_before.0);
+    [step.wake, renewal, expiry, start].into_iter().flatten().filter(|at| *at > state.world.now).min().or(step.wake)
+}
+
+fn listed(names: &[String]) -> String {
+    match names.len() {
+        0..=5 => names.join(", "),
+        n => format!("{} and {} more", names[..4].join(", "), n - 4),
+    }
+}
