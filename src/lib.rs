@@ -1,3 +1,4 @@
 //! mailcert: keeps the TLS certificates of mail servers right.
 
 pub mod api;
+pub mod operating;
