@@ -1,10 +1,8 @@
 //! Generated files that are committed are fresh. `UPDATE=1 cargo test --test generated` writes them.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fs, path::Path};
+
+mod helm;
 
 use mailcert::cli::generate;
 
@@ -54,23 +52,6 @@ fn check_crds() {
     }
 }
 
-/// Helm, from `$HELM`, `$PATH` or the test environment's cache. Without it a test is skipped, except in CI.
-fn helm() -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
-    let found = env::var_os("HELM")
-        .map(PathBuf::from)
-        .into_iter()
-        .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|dir| dir.join("helm")))
-        .chain(cache.map(|dir| dir.join("mailcert/tools/helm")))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(env::var_os("CI").is_none(), "helm is needed in CI: set HELM to its path");
-        eprintln!("skipped: helm is neither at $HELM nor on the path nor in the test environment's cache");
-    }
-    found
-}
-
 #[test]
 fn crds_are_fresh() {
     check_crds();
@@ -78,17 +59,10 @@ fn crds_are_fresh() {
 
 #[test]
 fn the_install_manifest_is_fresh() {
-    let Some(helm) = helm() else { return };
+    let Some(helm) = helm::find() else { return };
     if update() {
         check_crds();
     }
-    let chart = root().join("charts/mailcert");
-    let output = Command::new(helm)
-        // A Helm that was built from source may take itself to be for an old Kubernetes.
-        .args(["template", "mailcert", "--namespace", "mailcert-system", "--kube-version", "1.33.0"])
-        .arg(chart)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "helm template failed: {}", String::from_utf8_lossy(&output.stderr));
-    check(INSTALL, &format!("{NAMESPACE}{}", String::from_utf8(output.stdout).unwrap()));
+    let rendered = helm::template(&helm, &["--namespace", "mailcert-system"]).unwrap();
+    check(INSTALL, &format!("{NAMESPACE}{rendered}"));
 }
