@@ -1,4 +1,5 @@
 //! Generated files that are committed are fresh. `UPDATE=1 cargo test --test generated` writes them.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::{env, fs, path::Path};
 

@@ -1,4 +1,5 @@
 //! Crates that must not be part of the program: `deny.toml` says why. Here without cargo-deny, on what cargo resolved.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::{path::Path, process::Command};
 
