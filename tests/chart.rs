@@ -3,12 +3,12 @@
 
 mod helm;
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
 /// The objects that the chart makes with these settings.
-fn objects(helm: &PathBuf, args: &[&str]) -> Vec<Value> {
+fn objects(helm: &Path, args: &[&str]) -> Vec<Value> {
     let args = [&["--namespace", "ops", "--set", "crds.enabled=false"], args].concat();
     let text = helm::template(helm, &args).unwrap();
     let parsed = text.split("\n---\n").map(|doc| serde_yaml::from_str::<Value>(doc).unwrap());
