@@ -1,0 +1,94 @@
+{{- define "mailcert.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "mailcert.fullname" -}}
+{{- include "mailcert.rawFullname" . | replace "." "-" }}
+{{- end }}
+
+{{- define "mailcert.rawFullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "mailcert.name" . }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "mailcert.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "mailcert.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "mailcert.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "mailcert.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "mailcert.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "mailcert.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name must be set when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "mailcert.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "mailcert.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "mailcert.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- /* mailcert's own kinds: what is declared is read, what was found out is written. */}}
+{{- define "mailcert.ownRules" -}}
+- apiGroups: [mailcert.dev]
+  resources: [maildomains, mailissuers]
+  verbs: [get, list, watch]
+# A MailDomain's template becomes a MailCertificate.
+- apiGroups: [mailcert.dev]
+  resources: [mailcertificates]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [mailcert.dev]
+  resources: [maildomains/status, mailcertificates/status, mailissuers/status]
+  verbs: [patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# An issuer's allowedNamespaces may select namespaces by label.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}
+
+{{- /* What the operator touches for a certificate, only in namespaces where it is bound. */}}
+{{- define "mailcert.namespacedRules" -}}
+# Certificates, their revisions, ACME account keys; delete: revisions beyond history, deletionPolicy Delete.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+# Patch: the certificate's fingerprint in the pod template.
+- apiGroups: [apps]
+  resources: [deployments, statefulsets, daemonsets]
+  verbs: [get, list, watch, patch]
+{{- end }}
+
+{{- define "mailcert.bindsAll" -}}
+{{- if has "*" .Values.bind.namespaces }}true{{ end }}
+{{- end }}

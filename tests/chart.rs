@@ -1,0 +1,170 @@
+//! The chart: what each mode grants, what it refuses, and that its README lists every value.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod helm;
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+/// The objects that the chart makes with these settings.
+fn objects(helm: &Path, args: &[&str]) -> Vec<Value> {
+    let args = [&["--namespace", "ops", "--set", "crds.enabled=false"], args].concat();
+    let text = helm::template(helm, &args).unwrap();
+    let parsed = text.split("\n---\n").map(|doc| serde_yaml::from_str::<Value>(doc).unwrap());
+    parsed.filter(Value::is_object).collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|o| o["kind"] == kind).collect()
+}
+
+fn names(objects: &[&Value]) -> BTreeSet<String> {
+    let name = |o: &&Value| {
+        let part = |key: &str| o["metadata"][key].as_str().unwrap_or_default().to_owned();
+        format!("{}/{}", part("namespace"), part("name"))
+    };
+    objects.iter().map(name).collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+/// `resource: verbs` of a role's rules.
+fn rules(role: &Value) -> BTreeSet<String> {
+    let strings = |v: &Value| v.as_array().unwrap().iter().map(|s| s.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let rules = role["rules"].as_array().unwrap().iter();
+    rules
+        .flat_map(|r| {
+            let verbs = strings(&r["verbs"]).join(",");
+            strings(&r["resources"]).into_iter().map(move |resource| format!("{resource}: {verbs}"))
+        })
+        .collect()
+}
+
+fn operator_args(objects: &[Value]) -> Vec<String> {
+    let args = &of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"];
+    args.as_array().unwrap().iter().map(|a| a.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn by_default_every_namespace_works_at_once() {
+    let Some(helm) = helm::find() else { return };
+    let objects = objects(&helm, &[]);
+    let bindings = names(&of_kind(&objects, "ClusterRoleBinding"));
+    assert_eq!(bindings, set(&["/mailcert", "/mailcert-namespaced"]));
+    assert_eq!(names(&of_kind(&objects, "RoleBinding")), set(&["ops/mailcert-operator"]));
+    assert!(!operator_args(&objects).iter().any(|a| a.starts_with("--namespaces")));
+}
+
+#[test]
+fn narrowed_secrets_and_workloads_are_bound_only_where_told() {
+    let Some(helm) = helm::find() else { return };
+    let objects = objects(&helm, &["--set", "bind.namespaces={mail,more}"]);
+    assert_eq!(names(&of_kind(&objects, "ClusterRoleBinding")), set(&["/mailcert"]));
+    let bindings = names(&of_kind(&objects, "RoleBinding"));
+    assert_eq!(bindings, set(&["mail/mailcert-namespaced", "more/mailcert-namespaced", "ops/mailcert-operator"]));
+    let roles = of_kind(&objects, "ClusterRole");
+    let everywhere = roles.iter().find(|r| r["metadata"]["name"] == "mailcert").unwrap();
+    assert_eq!(
+        rules(everywhere),
+        set(&[
+            "events: create,patch",
+            "mailcertificates/status: patch",
+            "mailcertificates: get,list,watch,create,patch",
+            "maildomains/status: patch",
+            "maildomains: get,list,watch",
+            "mailissuers/status: patch",
+            "mailissuers: get,list,watch",
+            "namespaces: get",
+        ])
+    );
+}
+
+#[test]
+fn namespaced_mode_needs_nothing_that_is_cluster_wide() {
+    let Some(helm) = helm::find() else { return };
+    let objects = objects(&helm, &["--set", "watchNamespaces={a,b}"]);
+    assert!(of_kind(&objects, "ClusterRole").is_empty() && of_kind(&objects, "ClusterRoleBinding").is_empty());
+    let expected = set(&["a/mailcert", "b/mailcert", "ops/mailcert-operator"]);
+    assert_eq!(names(&of_kind(&objects, "Role")), expected);
+    assert_eq!(names(&of_kind(&objects, "RoleBinding")), expected);
+    assert!(operator_args(&objects).contains(&"--namespaces=a,b".to_owned()));
+}
+
+#[test]
+fn a_feature_that_is_off_is_not_granted() {
+    let Some(helm) = helm::find() else { return };
+    let operator = |args: &[&str]| {
+        let objects = objects(&helm, args);
+        rules(of_kind(&objects, "Role")[0])
+    };
+    let leases = ["leases: create", "leases: get,update"];
+    assert_eq!(operator(&[]), set(&[leases[0], leases[1], "ingresses: get,list,create,delete"]));
+    let gateway = operator(&["--set", "http01.ingress.enabled=false,http01.gateway.enabled=true"]);
+    assert_eq!(gateway, set(&[leases[0], leases[1], "httproutes: get,list,create,delete"]));
+}
+
+#[test]
+fn the_pod_fits_the_restricted_standard() {
+    let Some(helm) = helm::find() else { return };
+    let objects = objects(&helm, &[]);
+    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let container = &pod["containers"][0];
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+    assert!(container["resources"]["limits"]["memory"].is_string());
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    let Some(helm) = helm::find() else { return };
+    for (values, complaint) in [
+        ("replica=2", "additional properties 'replica' not allowed"),
+        ("replicas=2,leaderElection.enabled=false", "leaderElection.enabled must be true"),
+        ("bind.namespaces={*,mail}", "write \"*\" alone"),
+        ("watchNamespaces={a},bind.namespaces={b}", "bind.namespaces has no meaning with watchNamespaces"),
+        ("serviceAccount.create=false", "serviceAccount.name must be set"),
+        ("metrics.service.enabled=false,metrics.serviceMonitor.enabled=true", "needs metrics.service.enabled"),
+    ] {
+        let error = helm::template(&helm, &["--set", values]).unwrap_err();
+        assert!(error.contains(complaint), "{values}: {error}");
+    }
+}
+
+#[test]
+fn lint_is_silent() {
+    let Some(helm) = helm::find() else { return };
+    let mut command = Command::new(helm);
+    let output = command.args(["lint", "--strict", "--kube-version", "1.33.0"]).arg(helm::chart()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Paths of all values (`image.tag`); a list, or a map that is empty by default, is one value.
+fn paths(prefix: &str, value: &Value, found: &mut Vec<String>) {
+    match value.as_object().filter(|map| !map.is_empty()) {
+        Some(map) => map.iter().for_each(|(key, value)| paths(&format!("{prefix}.{key}"), value, found)),
+        None => found.push(prefix.trim_start_matches('.').to_owned()),
+    }
+}
+
+#[test]
+fn the_readme_lists_every_value() {
+    let chart = helm::chart();
+    let values: Value = serde_yaml::from_str(&fs::read_to_string(chart.join("values.yaml")).unwrap()).unwrap();
+    let readme = fs::read_to_string(chart.join("README.md")).unwrap();
+    let rows = readme.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next());
+    let documented: BTreeSet<_> = rows.map(str::to_owned).collect();
+    let mut actual = Vec::new();
+    paths("", &values, &mut actual);
+    // Kubernetes' own types are documented as a whole.
+    let whole = ["strategy", "resources", "podSecurityContext", "securityContext"];
+    let name =
+        |path: String| whole.iter().find(|w| path.starts_with(&format!("{w}."))).map_or(path, |w| (*w).to_owned());
+    let actual: BTreeSet<_> = actual.into_iter().map(name).collect();
+    assert_eq!(documented, actual);
+}
