@@ -3,5 +3,6 @@
 pub mod api;
 pub mod cli;
 pub mod decide;
+pub mod operating;
 pub mod pki;
 pub mod probes;
