@@ -1,1 +1,32 @@
 //! A real Kubernetes control plane, node, ACME server and mail server for mailcert's tests and demo.
+//!
+//! Nothing here needs a container engine. [`tools`] builds the servers from their Go modules, [`Cluster`] runs etcd,
+//! kube-apiserver and the controllers on loopback, or the whole with a kubelet in a network namespace of its own, and
+//! [`Pebble`] is the ACME server with the DNS that it believes. [`images`] makes what the node's pods run.
+//!
+//! Invariants:
+//! - Nothing outlives the process that started it, even when that process is killed: a reaper waits for the end of a
+//!   pipe that only this process holds (`reap.sh`).
+//! - Instances in parallel never meet: ports are claimed with file locks, and every name that is global on a machine
+//!   (network namespace, cgroup, socket folder) carries the instance's own identifier.
+//! - Servers listen on loopback or inside the namespace, so nothing is reachable from another machine.
+
+pub mod cache;
+mod cluster;
+mod error;
+mod http;
+pub mod images;
+mod instance;
+mod mail;
+mod netns;
+pub mod packages;
+mod pebble;
+pub mod pki;
+mod ports;
+pub mod tools;
+
+pub use cluster::{Cluster, NODE_ADDRESS, Options};
+pub use error::{Error, Result};
+pub use mail::MAIL_MANIFEST;
+pub use pebble::{Pebble, PebbleOptions};
+pub use ports::{Port, claim as claim_port};

@@ -1,0 +1,102 @@
+//! The Debian packages that the node and the images need.
+
+use crate::error::{Context, Error, Result};
+use std::{
+    env,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// A Debian package and a program of it, by which it is found on any distribution.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// The package's name in Debian.
+    pub name: &'static str,
+    /// A program of it: a name to look for in the usual folders, or a path.
+    program: &'static str,
+}
+
+const fn package(name: &'static str, program: &'static str) -> Package {
+    Package { name, program }
+}
+
+/// What the node needs.
+pub const NODE: [Package; 8] = [
+    package("runc", "runc"),
+    package("iptables", "iptables"),
+    package("conntrack", "conntrack"),
+    package("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    package("iproute2", "ip"),
+    // The sandbox image of every pod.
+    package("umoci", "umoci"),
+    package("skopeo", "skopeo"),
+    package("busybox-static", "busybox"),
+];
+/// What the mail image needs on top.
+pub const IMAGES: [Package; 3] =
+    [package("umoci", "umoci"), package("skopeo", "skopeo"), package("debootstrap", "debootstrap")];
+
+impl Package {
+    fn installed(&self) -> bool {
+        if self.program.starts_with('/') {
+            return Path::new(self.program).exists();
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        // Users' paths often lack the administrator's folders.
+        let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
+        env::split_paths(&path).chain(extra).any(|folder| folder.join(self.program).is_file())
+    }
+}
+
+/// Whether this process runs as root.
+pub fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Fails with what is missing for `packages`: root, Linux, or packages by name.
+pub fn require(packages: &[Package]) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Err(Error::new("it needs Linux"));
+    }
+    if !root() {
+        return Err(Error::new("it needs root, for network namespaces and containers"));
+    }
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!("missing Debian packages: {} (`make packages` installs them)", missing.join(" "))))
+}
+
+/// The names of those that are not installed.
+pub fn missing(packages: &[Package]) -> Vec<&'static str> {
+    packages.iter().filter(|package| !package.installed()).map(|package| package.name).collect()
+}
+
+/// Installs with apt-get what is missing of `packages`; needs root for that. Nothing missing costs nothing.
+pub fn install(packages: &[Package]) -> Result<()> {
+    let mut missing = missing(packages);
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !root() || !Path::new("/usr/bin/apt-get").exists() {
+        let how = if root() { "this machine has no apt-get" } else { "not root" };
+        return Err(Error::new(format!("cannot install ({how}): {}", missing.join(" "))));
+    }
+    eprintln!("installing {}", missing.join(" "));
+    apt(&["update"])?;
+    apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let what = || format!("apt-get {}", args.join(" "));
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").arg("-q").args(args).stdin(Stdio::null());
+    let output = command.output().context(what)?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::new(format!("{}: {}", what(), why.trim())));
+    }
+    Ok(())
+}
