@@ -340,22 +340,19 @@ fn unreachable_words(host: &str, error: &hyper_util::client::legacy::Error) -> A
     AcmeFailure::transient(None, format!("the ACME server {host} cannot be reached: {reason}"))
 }
 
-/// rustls hides inside an `io::Error`, which is not its `source` but its inner error.
-fn tls_reason(error: &hyper_util::client::legacy::Error) -> Option<String> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = next {
-        let io = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or(current.downcast_ref());
-        if let Some(tls) = tls {
-            let hint = match tls {
-                rustls::Error::InvalidCertificate(_) => "; its CA may be missing in the issuer's caBundle",
-                _ => "",
-            };
-            return Some(format!("TLS: {}{hint}", printable(&tls.to_string(), 200)));
-        }
-        next = current.source();
+/// rustls hides inside `io::Error`s, whose inner error is not their `source`.
+fn tls_reason(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        let hint = match tls {
+            rustls::Error::InvalidCertificate(_) => "; its CA may be missing in the issuer's caBundle",
+            _ => "",
+        };
+        return Some(format!("TLS: {}{hint}", printable(&tls.to_string(), 200)));
     }
-    None
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => tls_reason(inner),
+        None => tls_reason(error.source()?),
+    }
 }
 
 fn roots(trust: &Trust) -> Result<rustls::RootCertStore, AcmeFailure> {
