@@ -74,9 +74,10 @@ impl Client {
         stream.set_read_timeout(Some(TIMEOUT)).context(wrap)?;
         stream.set_write_timeout(Some(TIMEOUT)).context(wrap)?;
         let bearer = self.bearer.as_ref().map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
-        // 1.0, so that the answer ends with the connection and is never chunked.
+        // 1.0, so that the answer ends with the connection and is never chunked. Pebble wants a user agent (RFC 8555,
+        // section 6.1).
         let request = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {}\r\n{bearer}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nUser-Agent: testenv\r\n{bearer}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
         );

@@ -46,7 +46,8 @@ while [ $round -lt 50 ] && [ -n "$(cgroups)" ]; do
   round=$((round + 1))
 done
 if [ -d /var/log/containers ]; then find /var/log/containers -lname "$dir/*" -delete 2>/dev/null; fi
-rm -f "/var/lib/cni/results/$id"-* 2>/dev/null
+# CNI remembers its results in one folder of the whole machine; they name the pods' namespaces, which lie below DIR.
+grep -lsF "$dir/" /var/lib/cni/results/* 2>/dev/null | xargs rm -f
 rm -rf "/run/mailcert/$id"
 round=0
 while [ $round -lt 50 ] && [ -e "$dir" ]; do
