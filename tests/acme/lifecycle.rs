@@ -135,6 +135,25 @@ fn assert_covers(chain: &str, names: &[&str]) {
     }
 }
 
+/// Reconciles run on many threads, so every step has to be `Send`; that it compiles is the test.
+#[tokio::test]
+async fn every_step_can_run_on_any_thread() {
+    let ca = Ca::start(PebbleOptions::default(), false).await;
+    let (url, http, key, uri) = (ca.pebble.directory_url(), ca.http.clone(), ca.key.clone(), ca.uri.clone());
+    let steps = tokio::spawn(async move {
+        register(&url, &http, &key, &[], true).await?;
+        let account = open(&url, &http, &uri, &key).await?;
+        let names = vec!["mx.example.com".to_string()];
+        let order = account.new_order(&OrderRequest { names: names.clone(), ..Default::default() }).await?.url;
+        account.look(&order).await?;
+        account.answer(&order, &[]).await?;
+        account.finalize(&order, &csr(&names)).await?;
+        assert!(account.download(&order).await.is_err());
+        account.deactivate_pending(&order).await
+    });
+    assert_eq!(steps.await.expect("no panic").expect("every step"), 1);
+}
+
 #[tokio::test]
 async fn an_order_comes_through_with_a_fresh_handle_at_every_step() {
     let ca = Ca::start(PebbleOptions::default(), true).await;

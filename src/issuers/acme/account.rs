@@ -15,7 +15,23 @@ use super::http::{BoundedHttp, Seen, https_url, observed};
 const MAX_KEY_PEM: usize = 13_000;
 
 /// How often a request is signed anew after the library has tried three nonces in vain.
-const NONCE_ROUNDS: usize = 4;
+pub(crate) const NONCE_ROUNDS: usize = 4;
+
+/// Repeats a request that the server refused for its nonce, at once and a few times only: nothing was done yet.
+///
+/// A macro, because the futures of an `AsyncFnMut` cannot be shown to be `Send`.
+macro_rules! patient {
+    ($request:expr) => {{
+        let mut rounds = 1;
+        loop {
+            match $request.await {
+                Err(error) if is_bad_nonce(&error) && rounds < NONCE_ROUNDS => rounds += 1,
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+pub(crate) use patient;
 
 /// A registered account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,22 +99,24 @@ pub async fn register(
     https_url(url)?;
     let contacts: Vec<String> = contacts.iter().map(|contact| mailto(contact)).collect();
     let step = async {
-        let der = PrivatePkcs8KeyDer::from(key_pkcs8);
-        let found = patient(async || {
-            let key = (Key::from_pkcs8_der(der.clone_key())?, PrivateKeyDer::Pkcs8(der.clone_key()));
-            let create = Account::builder_with_http(Box::new(http.clone())).create_from_key(key, url.into());
-            let (created, seen) = observed(create).await;
-            // The body is the account object; what it holds is compared only, never shown.
-            created.map(|(account, _)| (account, present_contacts(&seen))).map_err(|error| keep(error, &seen))
-        });
-        let (account, present) = found.await?;
+        let (account, present) = patient!(create(url, http, key_pkcs8))?;
         if present != contacts {
             let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
-            patient(async || account.update_contacts(&contacts).await).await?;
+            patient!(account.update_contacts(&contacts))?;
         }
         Ok(AccountView { uri: account.id().to_string(), thumbprint: account.key_thumbprint().to_string() })
     };
     Ok(run(http.limits().step, About::Account, step).await?.0)
+}
+
+/// The account of this key, made if there is none, and its present contacts.
+async fn create(url: &str, http: &BoundedHttp, key_pkcs8: &[u8]) -> Result<(Account, Vec<String>), Error> {
+    let der = PrivatePkcs8KeyDer::from(key_pkcs8);
+    let key = (Key::from_pkcs8_der(der.clone_key())?, PrivateKeyDer::Pkcs8(der.clone_key()));
+    let create = Account::builder_with_http(Box::new(http.clone())).create_from_key(key, url.into());
+    let (created, seen) = observed(create).await;
+    // The body is the account object; what it holds is compared only, never shown.
+    created.map(|(account, _)| (account, present_contacts(&seen))).map_err(|error| keep(error, &seen))
 }
 
 /// A handle for the account `uri` with this key. Reads the server's directory, nothing else: a wrong `uri` shows at
@@ -139,17 +157,6 @@ async fn run<T>(
         Err(_) => {
             let words = format!("the ACME server took more than {} s for one step", limit.as_secs_f32());
             Err(AcmeFailure::transient(None, words))
-        }
-    }
-}
-
-/// Repeats a request that the server refused for its nonce, at once and a few times only: nothing was done yet.
-pub(crate) async fn patient<T>(mut request: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
-    let mut rounds = 1;
-    loop {
-        match request().await {
-            Err(error) if is_bad_nonce(&error) && rounds < NONCE_ROUNDS => rounds += 1,
-            outcome => return outcome,
         }
     }
 }

@@ -16,12 +16,12 @@ pub const MAX_WORDS: usize = 500;
 pub enum Class {
     /// Nothing is wrong with the request; the same step may succeed later. What is not known belongs here.
     Transient {
-        /// What the server asked for in `Retry-After`, at most [`super::http::MAX_RETRY_AFTER`].
+        /// What the server asked for in `Retry-After`, at most [`super::MAX_RETRY_AFTER`].
         retry_after: Option<Duration>,
     },
     /// A limit of the CA is reached (RFC 8555 section 6.6).
     RateLimited {
-        /// What the server asked for in `Retry-After`, at most [`super::http::MAX_RETRY_AFTER`].
+        /// What the server asked for in `Retry-After`, at most [`super::MAX_RETRY_AFTER`].
         retry_after: Option<Duration>,
     },
     /// Only a change of the issuer's settings, or an act at the CA, helps.

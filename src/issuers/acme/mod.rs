@@ -5,7 +5,10 @@
 //! bounded in time and bytes, and so is every step as a whole ([`http::Limits`]).
 
 pub mod account;
+mod answer;
 pub mod directory;
 pub mod failure;
 pub mod http;
 pub mod order;
+
+pub use answer::MAX_RETRY_AFTER;

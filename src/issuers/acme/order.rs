@@ -7,7 +7,7 @@ use instant_acme::{
     ChallengeStatus as RawChallengeStatus, ChallengeType, Error, Identifier, NewOrder, Order, OrderStatus as RawStatus,
 };
 
-use super::account::{AcmeAccount, is_bad_nonce, patient};
+use super::account::{AcmeAccount, NONCE_ROUNDS, is_bad_nonce, patient};
 use super::failure::{About, AcmeFailure, Class, printable, problem_words, short_type};
 use super::http::{Seen, https_url};
 use crate::solvers::http01::{is_host, is_token};
@@ -118,10 +118,10 @@ impl AcmeAccount {
             return Err(AcmeFailure::new(Class::Refused, words));
         }
         let step = async {
-            let placed = match patient(async || self.place(request, request.replaces.as_deref()).await).await {
+            let placed = match patient!(self.place(request, request.replaces.as_deref())) {
                 // Another order has replaced it already: the certificate is needed all the same (RFC 9773 section 5).
                 Err(error) if is_type(&error, "alreadyReplaced") => {
-                    patient(async || self.place(request, None).await).await
+                    patient!(self.place(request, None))
                 }
                 placed => placed,
             };
@@ -191,7 +191,7 @@ impl AcmeAccount {
         let step = async {
             let mut order = self.fetch(url).await?;
             if order.state().status == RawStatus::Ready {
-                patient(async || order.finalize_csr(csr_der).await).await?;
+                patient!(order.finalize_csr(csr_der))?;
             }
             Ok(order)
         };
@@ -218,7 +218,7 @@ impl AcmeAccount {
                 }
                 _ => return Err(AcmeFailure::transient(None, "the certificate is not ready yet").into_error()),
             }
-            patient(async || order.certificate().await).await
+            patient!(order.certificate())
         };
         let (chain, seen) = self.step(About::Order, step).await?;
         Ok((bounded_chain(chain.unwrap_or_default())?, seen.alternates))
@@ -230,8 +230,8 @@ impl AcmeAccount {
         let step = async {
             // The library signs a POST-as-GET for orders only. Its failure to read a chain as an order is expected;
             // the chain itself is in the note of the HTTP layer.
-            match patient(async || self.account.order(url.into()).await.map(|_| ())).await {
-                Err(Error::Json(_)) | Ok(()) => Ok(()),
+            match patient!(self.account.order(url.into())) {
+                Err(Error::Json(_)) | Ok(_) => Ok(()),
                 Err(error) => Err(error),
             }
         };
@@ -251,7 +251,7 @@ impl AcmeAccount {
             while let Some(handle) = handles.next().await {
                 let mut handle = handle?;
                 if handle.status == RawAuthorizationStatus::Pending {
-                    given_up += usize::from(patient(async || handle.deactivate().await.map(|_| ())).await.is_ok());
+                    given_up += usize::from(patient!(handle.deactivate()).is_ok());
                 }
             }
             Ok(given_up)
@@ -262,14 +262,14 @@ impl AcmeAccount {
     async fn fetch(&self, url: &str) -> Result<Order, Error> {
         let lost = |_| AcmeFailure::new(Class::OrderLost, "the order's URL is not a valid https URL").into_error();
         https_url(url).map_err(lost)?;
-        patient(async || self.account.order(url.into()).await).await
+        patient!(self.account.order(url.into()))
     }
 }
 
 async fn set_ready(mut handle: AuthorizationHandle<'_>) -> Result<(), Error> {
     match handle.challenge(ChallengeType::Http01) {
         Some(mut challenge) if challenge.status == RawChallengeStatus::Pending => {
-            patient(async || challenge.set_ready().await).await
+            patient!(challenge.set_ready())
         }
         _ => Ok(()),
     }
