@@ -8,14 +8,14 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::directory::server_url;
-use super::failure::{About, AcmeFailure, failure_of, short_type};
+use super::failure::{About, AcmeFailure, failure_of, is_type};
 use super::http::{BoundedHttp, Seen, https_url, observed};
 
 /// The largest account key file that is read, in bytes.
 const MAX_KEY_PEM: usize = 13_000;
 
 /// How often a request is signed anew after the library has tried three nonces in vain.
-pub(crate) const NONCE_ROUNDS: usize = 4;
+pub(crate) const NONCE_ROUNDS: usize = 6;
 
 /// Repeats a request that the server refused for its nonce, at once and a few times only: nothing was done yet.
 ///
@@ -162,7 +162,7 @@ async fn run<T>(
 }
 
 pub(crate) fn is_bad_nonce(error: &Error) -> bool {
-    matches!(error, Error::Api(problem) if problem.r#type.as_deref().map(short_type) == Some("badNonce"))
+    is_type(error, "badNonce")
 }
 
 /// A note inside a note: the inner one knows the status and `Retry-After` of this error.

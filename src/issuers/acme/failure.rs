@@ -164,8 +164,13 @@ fn of_subproblems(problem: &Problem, retry_after: Option<Duration>) -> Class {
     }
 }
 
+/// Whether `error` is the server's problem document of this type.
+pub(crate) fn is_type(error: &Error, kind: &str) -> bool {
+    matches!(error, Error::Api(problem) if problem.r#type.as_deref().map(short_type) == Some(kind))
+}
+
 /// `caa` of `urn:ietf:params:acme:error:caa`; empty for a type that is not ACME's.
-pub(crate) fn short_type(kind: &str) -> &str {
+fn short_type(kind: &str) -> &str {
     kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use instant_acme::{
 };
 
 use super::account::{AcmeAccount, NONCE_ROUNDS, is_bad_nonce, patient};
-use super::failure::{About, AcmeFailure, Class, printable, problem_words, short_type};
+use super::failure::{About, AcmeFailure, Class, is_type, printable, problem_words};
 use super::http::{Seen, https_url};
 use crate::solvers::http01::{is_host, is_token};
 
@@ -357,18 +357,12 @@ fn order_view(mut order: Order, authorizations: Vec<AuthorizationView>, seen: &S
 }
 
 fn bounded_chain(chain: String) -> Result<String, AcmeFailure> {
-    if chain.len() > MAX_CHAIN {
-        let words = format!("the CA's certificate chain is larger than {MAX_CHAIN} bytes");
-        return Err(AcmeFailure::transient(None, words));
-    }
-    if !chain.starts_with("-----BEGIN CERTIFICATE-----") {
-        return Err(AcmeFailure::transient(None, "the CA answered without a certificate in PEM"));
-    }
-    Ok(chain)
-}
-
-fn is_type(error: &Error, kind: &str) -> bool {
-    matches!(error, Error::Api(problem) if problem.r#type.as_deref().map(short_type) == Some(kind))
+    let words = match chain.as_str() {
+        long if long.len() > MAX_CHAIN => format!("the CA's certificate chain is larger than {MAX_CHAIN} bytes"),
+        pem if pem.starts_with("-----BEGIN CERTIFICATE-----") => return Ok(chain),
+        _ => "the CA answered without a certificate in PEM".into(),
+    };
+    Err(AcmeFailure::transient(None, words))
 }
 
 fn type_name(kind: &ChallengeType) -> String {
