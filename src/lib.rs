@@ -3,6 +3,8 @@
 pub mod api;
 pub mod cli;
 pub mod decide;
+pub mod issuers;
 pub mod operating;
 pub mod pki;
 pub mod probes;
+pub mod solvers;
