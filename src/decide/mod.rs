@@ -6,7 +6,9 @@
 
 pub mod backoff;
 pub mod conditions;
+pub mod domain;
 pub mod events;
+pub mod issuer;
 pub mod jitter;
 
 use k8s_openapi::jiff::Timestamp;
