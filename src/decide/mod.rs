@@ -7,7 +7,9 @@
 pub mod backoff;
 pub mod certificate;
 pub mod conditions;
+pub mod domain;
 pub mod events;
+pub mod issuer;
 pub mod jitter;
 
 use k8s_openapi::jiff::Timestamp;
