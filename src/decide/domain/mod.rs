@@ -46,10 +46,10 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
 fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>) -> Option<Timestamp> {
     let second = SignedDuration::from_secs(1);
     // A permission that is granted causes no event.
-    let permission = world.forbidden.as_ref().map(|_| world.now + SignedDuration::from_mins(1));
+    let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
     // Ready must turn False at expiry without any event.
-    let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| at + second);
-    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(world.now + second))
+    let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
+    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -69,6 +69,10 @@ impl World {
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
         }
     }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// At most three of them, and how many more there are.

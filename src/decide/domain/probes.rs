@@ -11,6 +11,7 @@ use crate::decide::conditions::find;
 use crate::decide::jitter;
 
 use super::certificate::Certificate;
+use super::later;
 use super::names::{Names, names};
 use super::rollout;
 use super::verdict::{Judgement, judge};
@@ -25,6 +26,8 @@ const ROLLOUT_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 /// After this time of replacing pods, endpoints are looked at all the same: pods that crash for good look like a
 /// rollout that never ends.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// Longest interval that the API allows.
+const LONGEST_INTERVAL: SignedDuration = SignedDuration::from_hours(168);
 /// Share of the interval by which looks are spread to either side.
 const JITTER: f64 = 0.1;
 
@@ -60,7 +63,7 @@ impl<'a> Plan<'a> {
 
     pub fn wake(&self) -> Option<Timestamp> {
         if self.is_paused && !self.next.is_empty() {
-            return Some(self.world.now + ROLLOUT_PAUSE);
+            return Some(later(self.world.now, ROLLOUT_PAUSE));
         }
         self.next.iter().map(|(_, at)| *at).min()
     }
@@ -84,8 +87,8 @@ fn next_look(
         return world.now;
     };
     let interval = SignedDuration::try_from(std::time::Duration::from(world.object.spec.probe.interval))
-        .unwrap_or(PATIENCE)
-        .max(FIRST_PAUSE);
+        .unwrap_or(LONGEST_INTERVAL)
+        .clamp(FIRST_PAUSE, LONGEST_INTERVAL);
     let is_served = look.failures == 0 && judgement.is_some_and(|j| j.verdict == EndpointVerdict::Served);
     let pause = if is_served {
         let uid = world.object.uid().unwrap_or_default();
@@ -94,7 +97,7 @@ fn next_look(
         let doublings = look.failures.clamp(1, 10) - 1;
         (FIRST_PAUSE * 2i32.pow(doublings)).min(LONGEST_PAUSE).min(interval)
     };
-    look.at.checked_add(pause).unwrap_or(world.now)
+    later(look.at, pause)
 }
 
 /// The look at an endpoint, if it was made while the certificate that is active now was active.
