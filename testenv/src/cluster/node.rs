@@ -135,6 +135,9 @@ state = "{shown}/containerd-state"
 [plugins.'io.containerd.shim.v1.manager']
   # At most 38 characters, which the instance's folder may exceed.
   socket_dir = "/run/mailcert/{id}"
+[plugins.'io.containerd.nri.v1.nri']
+  # Its socket is global on the machine: a second containerd that starts in the same moment would fail.
+  disable = true
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "localhost/pause:1"
 [plugins.'io.containerd.cri.v1.runtime']
