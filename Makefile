@@ -37,9 +37,9 @@ lint: ## Check format and lints
 bench: tools ## Measure against the raw API server
 	$(CARGO) bench --locked
 
-demo: packages tools images ## Start a cluster with a CA, a mail server and the operator (as root)
+demo: packages tools images ## Start a node with an ACME server, a mail server and the operator's image (as root)
 	$(CARGO) build --release --locked
-	@$(TESTENV) demo $(DEMO)
+	@$(TESTENV) demo $(DEMO) $(CARGO_TARGET_DIR)/release/mailcert
 
 demo-down: ## End the demo
 	@$(TESTENV) down $(DEMO)
