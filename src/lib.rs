@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod decide;
 pub mod issuers;
 pub mod operating;

@@ -17,3 +17,12 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 pub fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::SerializeError> {
     serde_yaml::to_string(crd)
 }
+
+/// Prints every CustomResourceDefinition.
+#[expect(clippy::print_stdout, reason = "they are this command's output")]
+pub(super) fn print() -> Result<(), super::Failure> {
+    for crd in all() {
+        print!("---\n{}", yaml(&crd)?);
+    }
+    Ok(())
+}

@@ -19,7 +19,11 @@ pub type Authorities = Memory<(String, Arc<CaKeyPair>)>;
 ///
 /// # Errors
 /// The outer error: it could not be read. The inner one: what is wrong with it.
-pub async fn authority(context: &Context, secret: &Key, now: Timestamp) -> Result<Result<Arc<CaKeyPair>, String>, PassError> {
+pub async fn authority(
+    context: &Context,
+    secret: &Key,
+    now: Timestamp,
+) -> Result<Result<Arc<CaKeyPair>, String>, PassError> {
     let version = context.relations.secrets.get(&secret.0, &secret.1).map(|m| m.version);
     let cached = context.authorities.get(secret).filter(|(at, _)| Some(at) == version.as_ref());
     let ca = match cached {
@@ -39,7 +43,11 @@ pub async fn authority(context: &Context, secret: &Key, now: Timestamp) -> Resul
     Ok(if until <= now { Err(format!("the CA certificate expired at {until}")) } else { Ok(ca) })
 }
 
-async fn read(context: &Context, key: &Key, now: Timestamp) -> Result<Result<(String, Arc<CaKeyPair>), String>, PassError> {
+async fn read(
+    context: &Context,
+    key: &Key,
+    now: Timestamp,
+) -> Result<Result<(String, Arc<CaKeyPair>), String>, PassError> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &key.0);
     let doing = format!("reading Secret {}/{}", key.0, key.1);
     let Some(secret) = api.get_opt(&key.1).await.map_err(PassError::api(doing))? else {

@@ -17,7 +17,6 @@ use crate::decide::domain::world::Look;
 use crate::operating::lease::Leader;
 use crate::operating::metrics::Metrics;
 use crate::probes::Prober;
-use crate::solvers::http01::responder::ChallengeTable;
 
 /// Who this operator is in the cluster.
 #[derive(Clone, Debug)]
@@ -50,10 +49,12 @@ pub struct Context {
     pub accounts: Accounts,
     /// Looks at endpoints.
     pub prober: Prober,
+    /// ca.crt of active Secrets, with the resourceVersion that it was read at.
+    pub ca_certificates: Memory<(String, Option<Vec<u8>>)>,
+    /// Passes in a row that could not be finished, by kind and namespace, and name.
+    pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
-    /// Challenges that are answered now.
-    pub challenges: ChallengeTable,
     /// Events.
     pub recorder: Recorder,
     /// Metrics.

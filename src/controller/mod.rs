@@ -23,6 +23,20 @@ mod secrets;
 mod watches;
 mod workloads;
 
-pub use context::{Context, Identity};
 pub use operator::{OperatorError, run};
-pub use pass::{Subject, plan};
+
+/// What the operator asks of the API server in the namespaces that it serves: group, resource, subresource, verbs and
+/// what they are for. The chart grants exactly this.
+pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
+    ("mailcert.dev", "mailissuers", "", &["list", "watch"], "MailIssuers"),
+    ("mailcert.dev", "mailissuers", "status", &["patch"], "MailIssuers"),
+    ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch"], "MailCertificates"),
+    ("mailcert.dev", "mailcertificates", "status", &["patch"], "MailCertificates"),
+    ("mailcert.dev", "maildomains", "", &["list", "watch"], "MailDomains"),
+    ("mailcert.dev", "maildomains", "status", &["patch"], "MailDomains"),
+    ("", "secrets", "", &["get", "list", "watch", "create", "patch", "delete"], "certificates and keys"),
+    ("apps", "deployments", "", &["get", "list", "watch", "patch"], "rollout"),
+    ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),
+    ("apps", "daemonsets", "", &["get", "list", "watch", "patch"], "rollout"),
+    ("events.k8s.io", "events", "", &["create", "patch"], "Events"),
+];

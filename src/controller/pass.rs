@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action as Requeue;
 use kube::Resource;
+use kube::runtime::controller::Action as Requeue;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -112,18 +112,6 @@ pub trait Subject: Send + Sync + Sized + 'static {
     fn keep(context: &Context, world: &Self::World, status: &Self::Status);
     /// Forgets a deleted object.
     fn forget(context: &Context, key: &super::index::Key);
-}
-
-/// What would be done now, without doing it: the command line's `plan`.
-///
-/// # Errors
-/// When the cluster cannot be read.
-pub async fn plan<S: Subject>(
-    context: &Context,
-    object: Arc<S::Object>,
-) -> Result<Decision<S::Action, S::Status>, PassError> {
-    let world = S::observe(context, object, Context::now()).await?;
-    Ok(S::decide(&world))
 }
 
 /// One pass over an object.

@@ -71,7 +71,7 @@ impl Relations {
     pub fn issuer(&self, object: &MailIssuer) {
         let key = key(object);
         let ca = object.spec.ca.as_ref().map(|ca| ca.secret_ref.name.clone());
-        let account = account_key_secret(object);
+        let account = object.spec.acme.as_ref().map(|_| account_key_secret(object));
         self.issuers.set(&key, ca.into_iter().chain(account).map(|name| (key.0.clone(), name)));
     }
 

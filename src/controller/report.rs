@@ -43,13 +43,14 @@ async fn write_status<S: Subject>(
         {"op": "add", "path": "/status", "value": status},
     ]);
     let doing = || format!("writing the status of {} {}", S::KIND, object.name_any());
-    let patch = serde_json::from_value(operations)
-        .map_err(|e| PassError::api(doing())(kube::Error::SerdeError(e)))?;
+    let patch = serde_json::from_value(operations).map_err(|e| PassError::api(doing())(kube::Error::SerdeError(e)))?;
     let params = PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(&object.name_any(), &params, &Patch::Json::<()>(patch)).await {
         Ok(written) => Ok(Some(written)),
         // Deleted, or deleted and made anew.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 422 && status.message.contains("test") => {
+        Err(kube::Error::Api(status))
+            if status.code == 404 || status.code == 422 && status.message.contains("test") =>
+        {
             Ok(None)
         }
         Err(e) => Err(PassError::api(doing())(e)),

@@ -34,7 +34,8 @@ fn view(object: &MailCertificate, secret: &Secret) -> SecretView {
     if let Some(why) = foreign(object, secret) {
         return SecretView::Foreign(why);
     }
-    let content = key_pair(secret).map(|pair| KeyPair { canonical: pair.canonical && has_metadata(object, secret), ..pair });
+    let content =
+        key_pair(secret).map(|pair| KeyPair { canonical: pair.canonical && has_metadata(object, secret), ..pair });
     SecretView::Ours(ActiveSecret {
         resource_version: secret.resource_version().unwrap_or_default(),
         revision: secret.annotations().get(keys::ACTIVE_REVISION).and_then(|r| r.parse().ok()),
@@ -98,7 +99,11 @@ fn key_pair(secret: &Secret) -> Result<KeyPair, String> {
 }
 
 /// Reads a revision Secret.
-pub async fn read_revision(context: &Context, object: &MailCertificate, name: &str) -> Result<Option<RevisionSecret>, PassError> {
+pub async fn read_revision(
+    context: &Context,
+    object: &MailCertificate,
+    name: &str,
+) -> Result<Option<RevisionSecret>, PassError> {
     let found = api(context, object).get_opt(name).await.map_err(PassError::api(format!("reading Secret {name}")))?;
     Ok(found.map(|secret| revision(&secret)))
 }
@@ -175,7 +180,8 @@ pub async fn write_active(
     let secrets = api(context, object);
     let written = match over {
         None => {
-            let secret = Secret { metadata, type_: Some(TLS.to_owned()), data: Some(bundle.to_data()), ..Secret::default() };
+            let secret =
+                Secret { metadata, type_: Some(TLS.to_owned()), data: Some(bundle.to_data()), ..Secret::default() };
             secrets.create(&post(), &secret).await
         }
         Some(version) => {
@@ -228,7 +234,8 @@ fn metadata(object: &MailCertificate, name: &str) -> ObjectMeta {
     let template = object.spec.options.secret_template.clone().unwrap_or_default();
     let mut all = template.labels;
     all.extend(labels(object));
-    let owner = (object.spec.options.deletion_policy == DeletionPolicy::Delete).then(|| object.controller_owner_ref(&()));
+    let owner =
+        (object.spec.options.deletion_policy == DeletionPolicy::Delete).then(|| object.controller_owner_ref(&()));
     ObjectMeta {
         name: Some(name.to_owned()),
         labels: Some(all),

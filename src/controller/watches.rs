@@ -70,11 +70,6 @@ where
         self.caches.iter().find(|c| c.namespace.as_deref().is_none_or(|ns| ns == namespace))
     }
 
-    /// Whether objects of this namespace are watched.
-    pub fn covers(&self, namespace: &str) -> bool {
-        self.cache(namespace).is_some()
-    }
-
     /// The object, as it was watched or written last.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
         let watched = self.cache(&key.0)?.store.get(&ObjectRef::new(&key.1).within(&key.0))?;
@@ -253,6 +248,8 @@ pub async fn watch_own<K>(
                 seen.remove(&key);
                 caches.forget(&key);
                 watcher.gone(&key).await;
+                // Finds nothing, and so forgets what is remembered of it.
+                caches.trigger(&key).await;
             }
             Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "the watch was interrupted"),
         }
@@ -434,9 +431,11 @@ impl Bindings {
         let version = self.relations.secrets.get(&secret.0, &secret.1).map(|m| m.version);
         for user in self.relations.claims.of(secret) {
             // The operator's own write, whose status is written already, is no news.
-            let known = self.kinds.certificates.get(&user).and_then(|c| {
-                c.status.as_ref()?.active.as_ref()?.secret_resource_version.clone()
-            });
+            let known = self
+                .kinds
+                .certificates
+                .get(&user)
+                .and_then(|c| c.status.as_ref()?.active.as_ref()?.secret_resource_version.clone());
             if known.is_none() || known != version {
                 self.kinds.certificates.trigger(&user).await;
             }
@@ -469,11 +468,8 @@ impl Bindings {
 
     async fn workload_changed(&self, kind: &str, workload: &Key, labels: &BTreeMap<String, String>) {
         for domain in self.relations.domains_in.of(&workload.0) {
-            let names_it = self
-                .kinds
-                .domains
-                .get(&domain)
-                .is_some_and(|d| super::workloads::names(&d, kind, &workload.1, labels));
+            let names_it =
+                self.kinds.domains.get(&domain).is_some_and(|d| super::workloads::names(&d, kind, &workload.1, labels));
             if names_it {
                 self.kinds.domains.trigger(&domain).await;
             }

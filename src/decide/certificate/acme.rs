@@ -44,7 +44,7 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, origin: Orig
     let Some(view) = state.world.learnt.order.clone() else {
         return Step::act(vec![Action::LookAtOrder { url: order.url }]);
     };
-    if state.world.learnt.created_order || state.world.learnt.finalized {
+    if state.world.learnt.created_order.is_some() || state.world.learnt.finalized {
         // The status first: replicas answer challenges from it, and a restart goes on from it.
         return Step::working(reason::ORDER_PENDING, waiting_text(&order), state.soon(1));
     }
@@ -126,10 +126,9 @@ fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order
         }
     }
     let passes = |c: &&&Challenge| !acme.self_check || learnt.self_checks.get(&c.name).is_some_and(Result::is_ok);
-    let answers: Vec<Action> =
-        open.iter().filter(passes).map(|c| Action::Answer { url: order.url.clone(), name: c.name.clone() }).collect();
-    if !answers.is_empty() {
-        return Step::act(answers);
+    let names: Vec<String> = open.iter().filter(passes).map(|c| c.name.clone()).collect();
+    if !names.is_empty() {
+        return Step::act(vec![Action::Answer { url: order.url.clone(), names }]);
     }
     match open.iter().find(|c| wanted.legacy.contains_key(&c.name) && c.failures >= LEGACY_PATIENCE) {
         Some(legacy) => omit(state, order, vec![(legacy.name.clone(), legacy.problem.clone().unwrap_or_default())]),

@@ -212,7 +212,7 @@ impl<'a> State<'a> {
         let (Some(view), Some(attempt)) = (&learnt.order, &mut self.attempt) else { return };
         let mut order = attempt.order.take().filter(|o| o.url == view.url).unwrap_or_else(|| Order {
             url: view.url.clone(),
-            dns_names: view.authorizations.iter().map(|a| a.name.clone()).collect(),
+            dns_names: learnt.created_order.clone().unwrap_or_default(),
             created_at: Time(self.world.now),
             challenges: Vec::new(),
             exposed: false,

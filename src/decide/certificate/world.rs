@@ -43,8 +43,8 @@ pub struct Learnt {
     pub activated: Option<(i64, String)>,
     /// The ACME order as the server shows it.
     pub order: Option<OrderView>,
-    /// The order was created in this pass.
-    pub created_order: bool,
+    /// The order was created in this pass, for these names.
+    pub created_order: Option<Vec<String>>,
     /// Self-checks: name to what was wrong.
     pub self_checks: BTreeMap<String, Result<(), String>>,
     /// Names whose challenge the CA was told to look at.
@@ -263,12 +263,12 @@ pub enum Action {
         /// The body to expect.
         key_authorization: String,
     },
-    /// Tell the CA that a challenge can be looked at.
+    /// Tell the CA that challenges can be looked at.
     Answer {
         /// The order.
         url: String,
-        /// The name.
-        name: String,
+        /// The names.
+        names: Vec<String>,
     },
     /// Send the CSR.
     Finalize {
@@ -305,8 +305,8 @@ pub enum Fact {
     Activated(i64, String),
     /// A revision Secret was deleted.
     Pruned(i64),
-    /// An order was created.
-    OrderCreated(OrderView),
+    /// An order was created, for these names.
+    OrderCreated(OrderView, Vec<String>),
     /// An order was looked at.
     Order(OrderView),
     /// Challenges are reachable through Ingresses or HTTPRoutes.
@@ -315,8 +315,8 @@ pub enum Fact {
     Unexposed,
     /// A self-check.
     SelfChecked(String, Result<(), String>),
-    /// The CA was told.
-    Answered(String),
+    /// The CA was told of these names.
+    Answered(Vec<String>),
     /// The CSR was sent.
     Finalized(OrderView),
     /// Somebody else wrote it meanwhile.
@@ -418,8 +418,8 @@ impl World {
                 self.revisions.remove(&revision);
                 learnt.pruned.insert(revision);
             }
-            Fact::OrderCreated(view) => {
-                learnt.created_order = true;
+            Fact::OrderCreated(view, dns_names) => {
+                learnt.created_order = Some(dns_names);
                 learnt.order = Some(view);
             }
             Fact::Order(view) => learnt.order = Some(view),
@@ -428,9 +428,7 @@ impl World {
             Fact::SelfChecked(name, result) => {
                 learnt.self_checks.insert(name, result);
             }
-            Fact::Answered(name) => {
-                learnt.answered.insert(name);
-            }
+            Fact::Answered(names) => learnt.answered.extend(names),
             Fact::Finalized(view) => {
                 learnt.finalized = true;
                 learnt.order = Some(view);
@@ -458,7 +456,7 @@ impl fmt::Display for Action {
             Self::Expose { challenges } => write!(f, "route {} challenges to the operator", challenges.len()),
             Self::Unexpose => write!(f, "remove the challenges' routes"),
             Self::SelfCheck { name, .. } => write!(f, "check the challenge of {name} from here"),
-            Self::Answer { name, .. } => write!(f, "let the CA look at the challenge of {name}"),
+            Self::Answer { names, .. } => write!(f, "let the CA look at the challenges of {}", names.join(", ")),
             Self::Finalize { url, .. } => write!(f, "send the CSR to the ACME order {url}"),
             Self::Download { url, .. } => write!(f, "fetch the certificate of the ACME order {url}"),
         }

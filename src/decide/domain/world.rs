@@ -1,6 +1,7 @@
 //! What is known about a MailDomain, what can be done about it, and what doing it brings to light.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
@@ -259,4 +260,16 @@ pub enum Fact {
         /// What.
         result: Result<Served, LookFailure>,
     },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApplyCertificate { name, spec } => {
+                write!(f, "write MailCertificate {name} for {}", spec.dns_names.join(", "))
+            }
+            Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
+            Self::Probe(target) => write!(f, "look at {}", target.key),
+        }
+    }
 }

@@ -181,3 +181,13 @@ pub enum Fact {
     /// The action failed. The pass goes on, to say so.
     Failed(StepFailure),
 }
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FetchDirectory { server } => write!(f, "read the ACME directory {server}"),
+            Self::CreateAccountKey { secret_name } => write!(f, "make an ACME account key in Secret {secret_name}"),
+            Self::Register { server, .. } => write!(f, "register the ACME account at {server}"),
+        }
+    }
+}

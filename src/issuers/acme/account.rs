@@ -3,6 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use instant_acme::{Account, Error, Key};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::{Zeroize, Zeroizing};
@@ -64,14 +68,15 @@ pub fn key_to_pem(pkcs8: &[u8]) -> Zeroizing<String> {
     text
 }
 
+fn wrong() -> AcmeFailure {
+    AcmeFailure::needs_user(
+        "the ACME account key is not an EC P-256 key in PEM (PKCS#8, \"BEGIN PRIVATE KEY\"); \
+         RSA keys and other curves cannot be used",
+    )
+}
+
 /// Reads an account key in PEM: EC P-256 in PKCS#8. The words of a failure never quote the key.
 pub fn key_from_pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, AcmeFailure> {
-    let wrong = || {
-        AcmeFailure::needs_user(
-            "the ACME account key is not an EC P-256 key in PEM (PKCS#8, \"BEGIN PRIVATE KEY\"); \
-             RSA keys and other curves cannot be used",
-        )
-    };
     if text.len() > MAX_KEY_PEM {
         return Err(wrong());
     }
@@ -80,6 +85,20 @@ pub fn key_from_pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, AcmeFailure> {
     let der = Zeroizing::new(block.into_contents());
     let usable = is_pkcs8 && Key::from_pkcs8_der(PrivatePkcs8KeyDer::from(der.as_slice())).is_ok();
     if usable { Ok(der) } else { Err(wrong()) }
+}
+
+/// The thumbprint (RFC 7638) of an account key in PKCS#8: says without the server whether it is the registered one.
+///
+/// # Errors
+/// When it is no EC P-256 key.
+pub fn thumbprint(pkcs8: &[u8]) -> Result<String, AcmeFailure> {
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| wrong())?;
+    // An uncompressed point (SEC 1, section 2.3.3): 0x04, then both coordinates of 32 bytes.
+    let point = key.public_key().as_ref();
+    let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else { return Err(wrong()) };
+    let (x, y) = (BASE64_URL_SAFE_NO_PAD.encode(x), BASE64_URL_SAFE_NO_PAD.encode(y));
+    let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes())))
 }
 
 /// Registers the account of this key at `server`, or finds it when it exists, and sets its contacts when they differ.
