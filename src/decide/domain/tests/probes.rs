@@ -7,10 +7,12 @@ use crate::decide::domain::decide;
 use crate::decide::domain::world::{Action, LookFailure, Progress, Sighting, WorkloadFound, World};
 
 fn probed(actions: &[Action]) -> Vec<&str> {
-    let key = |action| match action {
-        &Action::Probe(ref target) => Some(target.key.as_str()),
-        _ => None,
-    };
+    fn key(action: &Action) -> Option<&str> {
+        match action {
+            Action::Probe(target) => Some(target.key.as_str()),
+            _ => None,
+        }
+    }
     actions.iter().filter_map(key).collect()
 }
 
