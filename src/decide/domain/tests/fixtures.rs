@@ -82,6 +82,8 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         issuer: leaf.issuer.clone(),
         dns_names: leaf.dns_names.clone(),
         issuer_ref: serde_json::from_value(json!({"name": "ours"})).unwrap(),
+        key: "ECDSA P-256".to_owned(),
+        request_sha256: None,
         authority_spki_sha256: None,
         secret_name: None,
         secret_resource_version: None,
