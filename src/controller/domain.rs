@@ -125,7 +125,12 @@ async fn ca_crt(context: &Context, namespace: &str, name: &str) -> Result<Option
 }
 
 /// Makes the MailDomain's own MailCertificate, or gives the one there is this whole spec: what is not set goes.
-async fn apply(context: &Context, owner: &MailDomain, name: &str, spec: &MailCertificateSpec) -> Result<Fact, PassError> {
+async fn apply(
+    context: &Context,
+    owner: &MailDomain,
+    name: &str,
+    spec: &MailCertificateSpec,
+) -> Result<Fact, PassError> {
     let namespace = owner.namespace().unwrap_or_default();
     let api: Api<MailCertificate> = Api::namespaced(context.client.clone(), &namespace);
     let doing = || format!("writing MailCertificate {name}");
@@ -135,8 +140,8 @@ async fn apply(context: &Context, owner: &MailDomain, name: &str, spec: &MailCer
                 {"op": "test", "path": "/metadata/uid", "value": present.uid()},
                 {"op": "replace", "path": "/spec", "value": spec},
             ]);
-            let patch = serde_json::from_value(operations)
-                .map_err(|e| PassError::api(doing())(kube::Error::SerdeError(e)))?;
+            let patch =
+                serde_json::from_value(operations).map_err(|e| PassError::api(doing())(kube::Error::SerdeError(e)))?;
             api.patch(name, &secrets::params(), &Patch::Json::<()>(patch)).await
         }
         None => {
