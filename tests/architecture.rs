@@ -48,14 +48,27 @@ fn offenders(folder: &str, words: &[&str], except: &[&str]) -> Vec<String> {
     offenders
 }
 
-const IO: &[&str] = &["tokio::", "kube::Client", "kube::Api", "Api<", "std::fs", "std::net", "std::env", "hyper", "::now()", "async fn"];
+const IO: &[&str] = &[
+    "tokio::",
+    "kube::Client",
+    "kube::Api",
+    "Api<",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::env",
+    "hyper",
+    "::now()",
+    "async fn",
+];
 
 #[test]
 fn decide_and_pki_are_pure() {
     for folder in ["src/decide", "src/pki"] {
         assert_eq!(offenders(folder, IO, &[]), Vec::<String>::new());
     }
-    let upwards = ["crate::controller", "crate::issuers", "crate::solvers", "crate::probes", "crate::operating", "crate::cli"];
+    let upwards =
+        ["crate::controller", "crate::issuers", "crate::solvers", "crate::probes", "crate::operating", "crate::cli"];
     for folder in ["src/decide", "src/pki", "src/api"] {
         assert_eq!(offenders(folder, &upwards, &[]), Vec::<String>::new(), "the flow goes one way");
     }
