@@ -1,7 +1,7 @@
 //! Generated files that are committed are fresh. `UPDATE=1 cargo test --test generated` writes them.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, sync::Mutex};
 
 mod helm;
 
@@ -41,6 +41,9 @@ fn check(path: &str, expected: &str) {
 }
 
 fn check_crds() {
+    // Tests run side by side, and both write when told to.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap();
     let files = generate::files().unwrap();
     for (path, content) in &files {
         check(path, content);

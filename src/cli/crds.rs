@@ -1,7 +1,7 @@
 //! `mailcert crds`: prints the CustomResourceDefinitions.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -9,25 +9,27 @@ use crate::api::{MailCertificate, MailDomain, MailIssuer};
 
 /// Every CustomResourceDefinition of mailcert.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut all = vec![MailIssuer::crd(), MailCertificate::crd(), MailDomain::crd()];
-    for version in all.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
-        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
-            join_lines(schema);
-        }
-    }
-    all
+    let mut crds = vec![MailIssuer::crd(), MailCertificate::crd(), MailDomain::crd()];
+    let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
+    versions.filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut()).for_each(unwrap_descriptions);
+    crds
 }
 
-/// Docstrings are wrapped for editors; `kubectl explain` wraps by itself.
-fn join_lines(schema: &mut JSONSchemaProps) {
+/// Joins the lines of each paragraph: the descriptions are wrapped as the source is, and `kubectl explain` wraps by itself.
+fn unwrap_descriptions(schema: &mut JSONSchemaProps) {
     if let Some(text) = &mut schema.description {
-        let paragraphs: Vec<String> =
-            text.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        *text = paragraphs.join("\n\n");
+        let paragraphs =
+            text.split("\n\n").map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+        *text = paragraphs.collect::<Vec<_>>().join("\n\n");
     }
-    schema.properties.iter_mut().flatten().for_each(|(_, property)| join_lines(property));
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        join_lines(items);
+    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(unwrap_descriptions);
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => unwrap_descriptions(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(unwrap_descriptions),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &mut schema.additional_properties {
+        unwrap_descriptions(value);
     }
 }
 
