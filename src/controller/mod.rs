@@ -40,4 +40,5 @@ pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "daemonsets", "", &["get", "list", "watch", "patch"], "rollout"),
     ("events.k8s.io", "events", "", &["create", "patch"], "Events"),
+    ("", "namespaces", "", &["get"], "MailIssuers that allow namespaces by label"),
 ];

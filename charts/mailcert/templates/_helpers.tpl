@@ -60,11 +60,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "mailcert.ownRules" -}}
 - apiGroups: [mailcert.dev]
   resources: [maildomains, mailissuers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # A MailDomain's template becomes a MailCertificate.
 - apiGroups: [mailcert.dev]
   resources: [mailcertificates]
-  verbs: [get, list, watch, create, patch]
+  verbs: [list, watch, create, patch]
 - apiGroups: [mailcert.dev]
   resources: [maildomains/status, mailcertificates/status, mailissuers/status]
   verbs: [patch]
@@ -79,7 +79,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* What the operator touches for a certificate, only in namespaces where it is bound. */}}
 {{- define "mailcert.namespacedRules" -}}
-# Certificates, their revisions, ACME account keys; delete: revisions beyond history, deletionPolicy Delete.
+# Certificates, their revisions, ACME account keys; delete: revisions beyond history.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch, delete]
