@@ -2,7 +2,10 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod decide;
+pub mod issuers;
 pub mod operating;
 pub mod pki;
 pub mod probes;
+pub mod solvers;

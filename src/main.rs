@@ -1,8 +1,10 @@
 //! The `mailcert` command: the operator and its command line.
-#![allow(clippy::print_stdout)]
 
-fn main() {
-    for crd in mailcert::cli::crds::all() {
-        print!("---\n{}", mailcert::cli::crds::yaml(&crd).unwrap());
-    }
+use std::process::ExitCode;
+
+use clap::Parser;
+use mailcert::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    run(Cli::parse())
 }

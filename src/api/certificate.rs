@@ -159,11 +159,11 @@ pub enum OnUnreachable {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
-    /// O.
+    /// O: the organization's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub organization: Option<String>,
-    /// OU.
+    /// OU: a unit of the organization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub organizational_unit: Option<String>,
@@ -171,11 +171,11 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 2), regex(pattern = r"^[A-Z]{2}$"))]
     pub country: Option<String>,
-    /// ST.
+    /// ST: state or province.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub province: Option<String>,
-    /// L.
+    /// L: city or other locality.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub locality: Option<String>,
@@ -355,7 +355,7 @@ pub struct Revision {
     pub not_after: Time,
     /// The issuer's distinguished name.
     pub issuer: String,
-    /// Its SANs.
+    /// The DNS names among its SANs.
     pub dns_names: Vec<String>,
     /// The MailIssuer that signed it.
     pub issuer_ref: IssuerRef,
@@ -460,11 +460,11 @@ pub struct Challenge {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OmittedName {
-    /// The name.
+    /// The DNS name, in A-labels.
     pub name: String,
     /// Why it could not be validated.
     pub problem: String,
-    /// Since when.
+    /// Since when it is left out.
     pub since: Time,
 }
 
@@ -474,6 +474,6 @@ pub struct OmittedName {
 pub struct Repairs {
     /// How often in a row, each within an hour of the one before.
     pub count: i32,
-    /// When last.
+    /// When it was put right last.
     pub last_time: Time,
 }

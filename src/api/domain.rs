@@ -143,7 +143,7 @@ pub struct Endpoint {
 pub struct Workload {
     /// What kind of workload it is.
     pub kind: WorkloadKind,
-    /// Its name.
+    /// Name of the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
     pub name: Option<String>,

@@ -255,7 +255,7 @@ pub struct AcmeStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CaStatus {
-    /// Its subject.
+    /// Its subject, as a distinguished name.
     pub subject: String,
     /// SHA-256 over its DER, in lower-case hex.
     #[serde(rename = "fingerprintSHA256")]

@@ -1,12 +1,14 @@
 //! Condition types and reasons. They are API: the README documents each, and a test says when one is missing there.
 
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident: $($(#[$doc:meta])* $word:ident = $text:literal,)*) => {
+    ($(#[$meta:meta])* $name:ident: $(#[doc = $doc:literal] $word:ident = $text:literal,)*) => {
         $(#[$meta])*
         pub mod $name {
-            $($(#[$doc])* pub const $word: &str = $text;)*
+            $(#[doc = $doc] pub const $word: &str = $text;)*
             /// Every word of this module.
             pub const ALL: &[&str] = &[$($text),*];
+            /// Every word of this module with its meaning.
+            pub const MEANINGS: &[(&str, &str)] = &[$(($text, $doc)),*];
         }
     };
 }
@@ -176,6 +178,23 @@ words! {
     NOT_TRUSTED = "certificate-not-trusted",
     /// A valid certificate, but not the active one.
     STALE = "certificate-stale",
-    /// Another failure of the TLS handshake or of the protocol.
+    /// STARTTLS is offered and then refused.
+    STARTTLS_REFUSED = "starttls-refused",
+    /// Plaintext came after the answer to STARTTLS.
+    PLAINTEXT_AFTER_STARTTLS = "plaintext-after-starttls",
+    /// The TLS handshake failed.
+    HANDSHAKE_FAILED = "handshake-failed",
+    /// The name does not resolve.
+    RESOLUTION_FAILED = "resolution-failed",
+    /// The connection was refused, or lost.
+    CONNECTION_FAILED = "connection-failed",
+    /// No answer in time.
+    TIMEOUT = "timeout",
+    /// Another failure of the protocol.
     VALIDATION_FAILURE = "validation-failure",
+}
+
+/// The documented word of that text, for labels of bounded number.
+pub fn known_endpoint(text: &str) -> &'static str {
+    endpoint::ALL.iter().find(|w| **w == text).copied().unwrap_or(endpoint::VALIDATION_FAILURE)
 }

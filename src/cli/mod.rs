@@ -2,3 +2,58 @@
 
 pub mod crds;
 pub mod generate;
+mod operator;
+mod reference;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::operating::settings::OperatorSettings;
+
+/// Keeps the TLS certificates of mail servers right.
+#[derive(Parser, Debug)]
+#[command(name = "mailcert", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the controllers
+    Operator(Box<OperatorSettings>),
+    /// Print the CustomResourceDefinitions as YAML
+    Crds,
+}
+
+/// Runs a command. Errors go to standard error, with exit status 1.
+pub fn run(cli: Cli) -> ExitCode {
+    // Before the first TLS connection: the one crypto provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match cli.command {
+        Command::Operator(settings) => operator::run(*settings),
+        Command::Crds => crds::print(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command can fail with.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[expect(clippy::print_stderr, reason = "this is where a command's user reads")]
+fn complain(error: &(dyn std::error::Error + 'static)) {
+    let mut text = format!("mailcert: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    eprintln!("{text}");
+}

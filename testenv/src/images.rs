@@ -49,7 +49,7 @@ pub fn mail() -> Result<PathBuf> {
     image("mail", &[SUITE.as_bytes(), list.as_bytes()], |root| {
         packages::require(&packages::IMAGES)?;
         eprintln!("making the mail image (1 to 4 min)");
-        let mut command = Command::new("debootstrap");
+        let mut command = Command::new(find("debootstrap")?);
         command.args(["--variant=minbase", &format!("--include={list}"), SUITE]).arg(root).args(mirror());
         run(command)?;
         for unneeded in ["cache/apt", "lib/apt/lists"]
@@ -119,7 +119,11 @@ fn umoci(args: &[&str], path: &Path) -> Result<()> {
 
 fn run(mut command: Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().context(|| format!("cannot start {program}"))?;
+    let output = command
+        .env("PATH", packages::search_path())
+        .stdin(Stdio::null())
+        .output()
+        .context(|| format!("cannot start {program}"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -129,9 +133,8 @@ fn run(mut command: Command) -> Result<()> {
 }
 
 fn find(program: &str) -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file());
-    found.ok_or_else(|| Error::new(format!("{program} is not installed (`make packages` installs what is missing)")))
+    let missing = || Error::new(format!("{program} is not installed (`make packages` installs what is missing)"));
+    packages::find(program).ok_or_else(missing)
 }
 
 /// Copies `binary` to `to` in `root`, and the libraries that it links to the same paths in `root`.

@@ -4,6 +4,7 @@ use crate::{
     cache,
     error::{Context, Error, Result},
     netns::Netns,
+    packages,
 };
 use std::{
     fs::{self, File},
@@ -107,7 +108,7 @@ impl Instance {
 
     /// Starts `command` inside; it ends with the instance at the latest.
     pub(crate) fn start(&self, mut command: Command) -> Result<Child> {
-        command.env(MARK, &self.dir);
+        command.env(MARK, &self.dir).env("PATH", packages::search_path());
         let program = command.get_program().to_string_lossy().into_owned();
         self.inside(move || command.spawn())?.context(|| format!("cannot start {program}"))
     }

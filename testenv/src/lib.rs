@@ -13,6 +13,7 @@
 
 pub mod cache;
 mod cluster;
+mod dns;
 mod error;
 mod http;
 pub mod images;
@@ -26,6 +27,7 @@ mod ports;
 pub mod tools;
 
 pub use cluster::{Cluster, NODE_ADDRESS, Options};
+pub use dns::Dns;
 pub use error::{Error, Result};
 pub use mail::MAIL_MANIFEST;
 pub use pebble::{Pebble, PebbleOptions};

@@ -1,5 +1,7 @@
 //! `testenv`: the test environment for people and for make.
 
+mod demo;
+
 use mailcert_testenv::{Cluster, Error, Options, Result, images, packages, tools};
 use std::{
     ffi::OsString,
@@ -16,6 +18,7 @@ usage: testenv COMMAND
   exec DIR COMMAND…       run a command where the cluster's addresses are reachable
   load DIR ARCHIVE…       load OCI archives into the node
   down DIR                end the cluster and remove DIR
+  demo DIR BINARY         a node with an ACME server, a mail server and the operator's image, until it is taken down
   hold [--node]           start a cluster, print its folder, and keep it until standard input ends";
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn run(args: &[OsString]) -> Result<ExitCode> {
             archives.iter().try_for_each(|archive| cluster.load_image(Path::new(archive)))?;
         }
         ("down", [dir]) => Cluster::down(Path::new(dir))?,
+        ("demo", [dir, binary]) => demo::up(Path::new(dir), Path::new(binary))?,
         ("hold", rest) => hold(rest.first().is_some_and(|flag| flag == "--node"))?,
         _ => return Err(usage()),
     }

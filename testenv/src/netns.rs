@@ -1,6 +1,9 @@
 //! A network namespace, and ways into it for this process: a thread that enters it, and TCP relays.
 
-use crate::error::{Context, Error, Result};
+use crate::{
+    error::{Context, Error, Result},
+    packages,
+};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs::File,
@@ -31,7 +34,7 @@ impl Netns {
 
     /// Creates it. Needs root and iproute2.
     pub(crate) fn create(name: &str) -> Result<Self> {
-        let output = Command::new("ip").args(["netns", "add", name]).output();
+        let output = Command::new("ip").env("PATH", packages::search_path()).args(["netns", "add", name]).output();
         let output = output.context(|| "cannot start ip (package iproute2)".to_owned())?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr);

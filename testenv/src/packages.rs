@@ -3,7 +3,8 @@
 use crate::error::{Context, Error, Result};
 use std::{
     env,
-    path::Path,
+    ffi::OsString,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -41,11 +42,20 @@ impl Package {
         if self.program.starts_with('/') {
             return Path::new(self.program).exists();
         }
-        let path = env::var_os("PATH").unwrap_or_default();
-        // Users' paths often lack the administrator's folders.
-        let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
-        env::split_paths(&path).chain(extra).any(|folder| folder.join(self.program).is_file())
+        find(self.program).is_some()
     }
+}
+
+/// `PATH` and the administrator's folders, which users' paths often lack.
+pub(crate) fn search_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    env::join_paths(folders).unwrap_or(path)
+}
+
+/// Where `program` is, when it is installed.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    env::split_paths(&search_path()).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
 /// Whether this process runs as root.

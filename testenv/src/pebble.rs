@@ -2,6 +2,7 @@
 
 use crate::{
     cluster::{Cluster, NODE_ADDRESS},
+    dns::Dns,
     error::{Context, Error, Result},
     http::Client,
     instance::Instance,
@@ -74,6 +75,7 @@ pub struct Pebble {
     _ports: Vec<Port>,
     netns: Option<Netns>,
     at: Addresses,
+    dns: Dns,
     ca_pem: String,
     root_pem: String,
 }
@@ -82,8 +84,6 @@ pub struct Pebble {
 struct Addresses {
     acme: SocketAddr,
     management: SocketAddr,
-    dns: SocketAddr,
-    dns_management: SocketAddr,
     http_port: u16,
     tls_port: u16,
 }
@@ -97,51 +97,41 @@ impl Pebble {
         let at = Addresses {
             acme: local(0),
             management: local(1),
-            dns: local(2),
-            dns_management: local(3),
             http_port: options.http_port.unwrap_or(ports[4].number),
             tls_port: options.tls_port.unwrap_or(ports[5].number),
         };
-        let pebble = Self::up(&instance, at, options)?;
+        let dns = Dns::start(&instance, local(2), local(3))?;
+        let pebble = Self::up(&instance, at, dns, options)?;
         Ok(Self { _instance: Some(instance), _ports: ports, ..pebble })
     }
 
-    /// Starts it on the node's address inside the cluster's namespace: ACME on port 14000, DNS on port 53, where pods ask.
+    /// Starts it on the node's address inside the cluster's namespace, on port 14000. It asks the node's DNS server.
     /// Validation connects to ports 80 and 443 by default. It ends with the cluster.
     pub fn start_in(cluster: &Cluster, options: &PebbleOptions) -> Result<Self> {
-        if cluster.instance.netns().is_none() {
-            return Err(Error::new("this cluster has no node: use Pebble::start"));
-        }
+        let dns = cluster.dns()?;
         let node = |port| SocketAddr::from((NODE_ADDRESS, port));
         let at = Addresses {
             acme: node(14_000),
             management: node(15_000),
-            dns: node(53),
-            dns_management: node(8_055),
             http_port: options.http_port.unwrap_or(80),
             tls_port: options.tls_port.unwrap_or(443),
         };
-        Self::up(&cluster.instance, at, options)
+        Self::up(&cluster.instance, at, dns, options)
     }
 
-    fn up(instance: &Instance, at: Addresses, options: &PebbleOptions) -> Result<Self> {
+    fn up(instance: &Instance, at: Addresses, dns: Dns, options: &PebbleOptions) -> Result<Self> {
         let dir = instance.dir().join("acme");
         fs::create_dir_all(&dir).context(|| format!("cannot create {}", dir.display()))?;
         let ca = pki::Ca::new("testenv-acme-ca")?;
         let server = ca.issue("pebble", &["localhost", "127.0.0.1", &NODE_ADDRESS.to_string()], None)?;
+        pki::write(&dir.join("ca.crt"), &ca.cert_pem)?;
         pki::write(&dir.join("server.crt"), &server.cert_pem)?;
         pki::write(&dir.join("server.key"), &server.key_pem)?;
         let config_path = dir.join("pebble.json");
         pki::write(&config_path, &config(&dir, at, options).to_string())?;
 
-        let mut dns = Command::new(tools::PEBBLE_CHALLTESTSRV.path()?);
-        dns.args(["-http01=", "-https01=", "-doh=", "-tlsalpn01=", "-defaultIPv6="])
-            .arg(format!("-dnsserver={}", at.dns))
-            .arg(format!("-management={}", at.dns_management))
-            .arg(format!("-defaultIPv4={}", options.default_ip.map_or(String::new(), |ip| ip.to_string())));
-        instance.serve("pebble-challtestsrv", dns)?;
         let mut acme = Command::new(tools::PEBBLE.path()?);
-        acme.arg("-config").arg(config_path).arg(format!("-dnsserver={}", at.dns)).env("PEBBLE_VA_NOSLEEP", "1");
+        acme.arg("-config").arg(config_path).arg(format!("-dnsserver={}", dns.address())).env("PEBBLE_VA_NOSLEEP", "1");
         acme.env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject_percent.to_string());
         acme.env("PEBBLE_AUTHZREUSE", options.authorization_reuse_percent.to_string());
         acme.env("PEBBLE_ALTERNATE_ROOTS", options.alternate_roots.to_string());
@@ -149,13 +139,13 @@ impl Pebble {
         instance.serve("pebble", acme)?;
 
         let netns = instance.netns().cloned();
-        let (front, dns) =
-            (Client::new(at.acme, netns.clone()).tls(&ca.cert_pem)?, Client::new(at.dns_management, netns.clone()));
-        instance.wait("Pebble", LIMIT, || {
-            matches!(front.get("/dir"), Ok((200, _))) && matches!(dns.get("/dns-request-history"), Ok((200..=499, _)))
-        })?;
-        let pebble =
-            Self { _instance: None, _ports: Vec::new(), netns, at, ca_pem: ca.cert_pem, root_pem: String::new() };
+        let front = Client::new(at.acme, netns.clone()).tls(&ca.cert_pem)?;
+        instance.wait("Pebble", LIMIT, || dns.ready() && matches!(front.get("/dir"), Ok((200, _))))?;
+        if options.default_ip.is_some() {
+            dns.set_default(options.default_ip)?;
+        }
+        let (ca_pem, root_pem) = (ca.cert_pem, String::new());
+        let pebble = Self { _instance: None, _ports: Vec::new(), netns, at, dns, ca_pem, root_pem };
         let root_pem = pebble.alternate_root_pem(0)?;
         Ok(Self { root_pem, ..pebble })
     }
@@ -200,40 +190,20 @@ impl Pebble {
         self.at.tls_port
     }
 
-    /// The DNS server, on UDP and TCP.
+    /// The DNS server that validation asks.
+    pub fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
+    /// Where the DNS server answers, on UDP and TCP.
     pub fn dns_address(&self) -> SocketAddr {
-        self.at.dns
+        self.dns.address()
     }
 
     /// Makes `host` resolve to `ip` alone.
     pub fn set_a(&self, host: &str, ip: Ipv4Addr) -> Result<()> {
-        self.dns("clear-a", &json!({"host": host}))?;
-        self.dns("add-a", &json!({"host": host, "addresses": [ip]}))
+        self.dns.set_a(host, ip)
     }
-
-    /// Adds a TXT record to `host` (`_acme-challenge.example.com`).
-    pub fn add_txt(&self, host: &str, value: &str) -> Result<()> {
-        // Its TXT calls, unlike its others, want the name with the final dot.
-        self.dns("set-txt", &json!({"host": fully_qualified(host), "value": value}))
-    }
-
-    /// Removes the TXT records of `host`.
-    pub fn clear_txt(&self, host: &str) -> Result<()> {
-        self.dns("clear-txt", &json!({"host": fully_qualified(host)}))
-    }
-
-    /// Any other call of pebble-challtestsrv's management interface: `set-cname`, `add-caa`, `set-servfail`, ….
-    pub fn dns(&self, call: &str, body: &Value) -> Result<()> {
-        let client = Client::new(self.at.dns_management, self.netns.clone());
-        match client.post(&format!("/{call}"), &body.to_string())? {
-            (200, _) => Ok(()),
-            (status, _) => Err(Error::new(format!("pebble-challtestsrv refused {call} {body} (HTTP {status})"))),
-        }
-    }
-}
-
-fn fully_qualified(host: &str) -> String {
-    format!("{}.", host.trim_end_matches('.'))
 }
 
 fn config(dir: &Path, at: Addresses, options: &PebbleOptions) -> Value {

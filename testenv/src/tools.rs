@@ -37,7 +37,7 @@ pub const KUBE_CONTROLLER_MANAGER: Tool =
 pub const KUBECTL: Tool = tool("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", 1);
 /// The ACME test server.
 pub const PEBBLE: Tool = tool("pebble", "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble", 1);
-/// The DNS server that Pebble asks.
+/// The DNS server that Pebble and the node's pods ask.
 pub const PEBBLE_CHALLTESTSRV: Tool =
     tool("pebble-challtestsrv", "pebble", "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv", 1);
 /// Helm, for the chart's tests.
@@ -59,13 +59,12 @@ pub const CTR: Tool = tool("ctr", "containerd", "github.com/containerd/container
 /// What a control plane without a node needs.
 pub const CONTROL_PLANE: [Tool; 4] = [ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBECTL];
 /// What a node needs on top.
-pub const NODE: [Tool; 6] = [KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR];
-/// The ACME server and its DNS.
-pub const ACME: [Tool; 2] = [PEBBLE, PEBBLE_CHALLTESTSRV];
+pub const NODE: [Tool; 7] =
+    [KUBE_SCHEDULER, KUBELET, KUBE_PROXY, CONTAINERD, CONTAINERD_SHIM, CTR, PEBBLE_CHALLTESTSRV];
 
 /// Every tool, in the order in which building them takes least time.
 pub fn all() -> Vec<Tool> {
-    [CONTROL_PLANE.as_slice(), &NODE, &ACME, &[HELM]].concat()
+    [CONTROL_PLANE.as_slice(), &NODE, &[PEBBLE, HELM]].concat()
 }
 
 impl Tool {

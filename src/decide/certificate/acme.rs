@@ -146,10 +146,9 @@ fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order
         }
     }
     let passes = |c: &&&Challenge| !acme.self_check || learnt.self_checks.get(&c.name).is_some_and(Result::is_ok);
-    let answers: Vec<Action> =
-        open.iter().filter(passes).map(|c| Action::Answer { url: order.url.clone(), name: c.name.clone() }).collect();
-    if !answers.is_empty() {
-        return Step::act(answers);
+    let names: Vec<String> = open.iter().filter(passes).map(|c| c.name.clone()).collect();
+    if !names.is_empty() {
+        return Step::act(vec![Action::Answer { url: order.url.clone(), names }]);
     }
     match open.iter().find(|c| wanted.legacy.contains_key(&c.name) && c.failures >= LEGACY_PATIENCE) {
         Some(legacy) => omit(state, vec![(legacy.name.clone(), legacy.problem.clone().unwrap_or_default())]),

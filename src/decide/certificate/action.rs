@@ -106,12 +106,12 @@ pub enum Action {
         /// The body to expect.
         key_authorization: String,
     },
-    /// Tell the CA that a challenge can be looked at.
+    /// Tell the CA that challenges can be looked at.
     Answer {
         /// The order.
         url: String,
-        /// The name.
-        name: String,
+        /// The names.
+        names: Vec<String>,
     },
     /// Send the CSR.
     Finalize {
@@ -150,7 +150,7 @@ impl fmt::Display for Action {
             Self::Expose { challenges } => write!(f, "route {} challenges to the operator", challenges.len()),
             Self::Unexpose => write!(f, "remove the challenges' routes"),
             Self::SelfCheck { name, .. } => write!(f, "check the challenge of {name} from here"),
-            Self::Answer { name, .. } => write!(f, "let the CA look at the challenge of {name}"),
+            Self::Answer { names, .. } => write!(f, "let the CA look at the challenges of {}", names.join(", ")),
             Self::Finalize { url, .. } => write!(f, "send the CSR to the ACME order {url}"),
             Self::Download { url, .. } => write!(f, "fetch the certificate of the ACME order {url}"),
         }

@@ -191,8 +191,8 @@ pub enum Fact {
     Unexposed,
     /// A self-check.
     SelfChecked(String, Result<(), String>),
-    /// The CA was told.
-    Answered(String),
+    /// The CA was told of these names.
+    Answered(Vec<String>),
     /// The CSR was sent.
     Finalized(OrderView),
     /// Somebody else wrote it meanwhile.
@@ -307,9 +307,7 @@ impl World {
             Fact::SelfChecked(name, result) => {
                 learnt.self_checks.insert(name, result);
             }
-            Fact::Answered(name) => {
-                learnt.answered.insert(name);
-            }
+            Fact::Answered(names) => learnt.answered.extend(names),
             Fact::Finalized(view) => {
                 learnt.finalized = true;
                 learnt.order = Some(view);

@@ -4,6 +4,7 @@ mod control_plane;
 mod node;
 
 use crate::{
+    dns::Dns,
     error::{Context, Error, Result},
     http::Client,
     instance::{self, Instance},
@@ -243,6 +244,15 @@ impl Cluster {
         let service = format!("service/{service}");
         self.kubectl(&["-n", namespace, "patch", &service, "--subresource=status", "--type=merge", "-p", &patch])?;
         Ok(())
+    }
+
+    /// The DNS server that the node's pods ask.
+    pub fn dns(&self) -> Result<Dns> {
+        if !self.about.node {
+            return Err(Error::new("this cluster has no node, and so no DNS server"));
+        }
+        let [dns, management] = node::DNS_PORTS.map(|port| SocketAddr::from((NODE_ADDRESS, port)));
+        Ok(Dns::at(&self.instance, dns, management))
     }
 
     /// Loads an OCI archive (see [`crate::images`]) into the node's containerd.

@@ -5,6 +5,7 @@ use super::{
     control_plane::{LIMIT, flag},
 };
 use crate::{
+    dns::Dns,
     error::{Context, Error, Result},
     images,
     instance::Instance,
@@ -12,9 +13,13 @@ use crate::{
 };
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+/// The DNS server's port and that of its management interface.
+pub(super) const DNS_PORTS: [u16; 2] = [53, 8055];
 
 /// Creates the namespace with the node's address in it, and the cgroup below which the node's pods live.
 pub(super) fn network(instance: &mut Instance) -> Result<()> {
@@ -95,6 +100,10 @@ pub(super) fn wait(cluster: &Cluster) -> Result<()> {
         // The limits cannot be written from inside a namespace.
         .args(["--conntrack-max-per-core=0", "--conntrack-min=0"]);
     instance.serve("kube-proxy", proxy)?;
+    // Not only for names: a server that looks up its clients, as Postfix does, waits 5 s for each where nothing answers.
+    let [dns, management] = DNS_PORTS.map(|port| SocketAddr::from((NODE_ADDRESS, port)));
+    let dns = Dns::start(instance, dns, management)?;
+    instance.wait("the DNS server", LIMIT, || dns.ready())?;
     load_image(instance, &images::pause()?)?;
     let client = cluster.client()?;
     instance.wait("the node", LIMIT, || match client.get("/api/v1/nodes/node0") {
@@ -135,6 +144,9 @@ state = "{shown}/containerd-state"
 [plugins.'io.containerd.shim.v1.manager']
   # At most 38 characters, which the instance's folder may exceed.
   socket_dir = "/run/mailcert/{id}"
+[plugins.'io.containerd.nri.v1.nri']
+  # Its socket is global on the machine: a second containerd that starts in the same moment would fail.
+  disable = true
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "localhost/pause:1"
 [plugins.'io.containerd.cri.v1.runtime']

@@ -107,10 +107,10 @@ impl FakeCa {
                 let found = if self.unreachable.contains(&name) { Err("404 Not Found".to_owned()) } else { Ok(()) };
                 Fact::SelfChecked(name, found)
             }
-            Action::Answer { url, name } => {
+            Action::Answer { url, names } => {
                 assert!(self.exposed, "answered before it is reachable");
-                self.orders[index(&url)].answered.insert(name.clone());
-                Fact::Answered(name)
+                self.orders[index(&url)].answered.extend(names.iter().cloned());
+                Fact::Answered(names)
             }
             Action::Finalize { url, csr } => {
                 let order = &mut self.orders[index(&url)];

@@ -1,10 +1,12 @@
 //! Control planes come up side by side, answer, and leave nothing behind, however their process ends.
 
-mod common;
-
-use common::{holder, processes, traces, wait_for};
+use crate::common::{holder, processes, traces, wait_for};
 use mailcert_testenv::Cluster;
-use std::thread;
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+};
 
 #[test]
 fn two_at_once_answer_and_leave_nothing() {
@@ -45,9 +47,22 @@ fn killing_the_holder_leaves_nothing() {
 }
 
 #[test]
+fn killing_the_holder_while_it_starts_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testenv"));
+    let mut holder = command.arg("hold").env("TMPDIR", folder.path()).stdin(Stdio::piped()).spawn().unwrap();
+    let dirs = || fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    wait_for("the first server", || dirs().iter().any(|dir| !processes(dir).is_empty()));
+    let dir = dirs().remove(0);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    wait_for("the reaper", || traces(&dir, "none").is_empty());
+}
+
+#[test]
 fn a_folder_with_content_is_refused_and_kept() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("mine"), "kept").unwrap();
+    fs::write(folder.path().join("mine"), "kept").unwrap();
     let refused = Cluster::up_detached(folder.path(), &mailcert_testenv::Options::default()).unwrap_err();
     assert!(refused.to_string().contains("is not empty"), "{refused}");
     assert!(Cluster::down(folder.path()).unwrap_err().to_string().contains("holds no test environment"));

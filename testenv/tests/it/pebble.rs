@@ -36,9 +36,13 @@ fn dns_knows_only_what_it_was_told() {
     pebble.set_a("mail.example.com", Ipv4Addr::new(127, 0, 0, 2)).unwrap();
     assert_eq!(answers(dns, "mail.example.com", 1), 1);
     assert_eq!(answers(dns, "mail.example.com", 28), 0);
-    pebble.add_txt("_acme-challenge.example.com", "token").unwrap();
+    pebble.dns().add_txt("_acme-challenge.example.com", "token").unwrap();
     assert_eq!(answers(dns, "_acme-challenge.example.com", 16), 1);
-    pebble.clear_txt("_acme-challenge.example.com").unwrap();
+    pebble.dns().clear_txt("_acme-challenge.example.com").unwrap();
     assert_eq!(answers(dns, "_acme-challenge.example.com", 16), 0);
-    pebble.dns("no-such-call", &serde_json::json!({})).expect_err("an unknown call is refused");
+    pebble.dns().set_default(Some(Ipv4Addr::LOCALHOST)).unwrap();
+    assert_eq!(answers(dns, "unknown.example.com", 1), 1);
+    pebble.dns().set_default(None).unwrap();
+    assert_eq!(answers(dns, "unknown.example.com", 1), 0);
+    pebble.dns().call("no-such-call", &serde_json::json!({})).expect_err("an unknown call is refused");
 }

@@ -1,8 +1,6 @@
 //! Nodes run pods side by side, serve mail, and leave nothing behind when their process is killed.
 
-mod common;
-
-use common::{holder, pods_ready, traces, wait_for};
+use crate::common::{holder, pods_ready, traces, wait_for};
 use mailcert_testenv::{Cluster, MAIL_MANIFEST, Pebble, PebbleOptions, images, packages, pki};
 use std::{
     fs,
@@ -15,6 +13,20 @@ apiVersion: v1
 kind: Pod
 metadata: {name: sleeper}
 spec: {terminationGracePeriodSeconds: 0, containers: [{name: sleeper, image: 'localhost/pause:1'}]}
+";
+
+/// The testenv binary stands for the operator's: it says how to use it, and ends.
+const OPERATOR: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: operator}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true}
+  containers:
+    - name: operator
+      image: localhost/mailcert:1
+      securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 ";
 
 /// The instance's global name: that of its network namespace.
@@ -43,6 +55,16 @@ fn a_killed_node_leaves_nothing_and_its_neighbour_alone() {
     assert_eq!(neighbour.kubectl(&["get", "pods", "-o", restarts]).unwrap(), "0");
     assert!(pods_ready(&neighbour));
     assert_eq!(neighbour.kubectl(&["exec", "sleeper", "--", "cat", "/proc/1/comm"]).unwrap(), "sleep\n");
+    // What a client in a pod connects to.
+    let api = "nc -w 10 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null";
+    neighbour.kubectl(&["exec", "sleeper", "--", "sh", "-c", api]).expect("pods reach the API server");
+
+    let operator = images::operator(env!("CARGO_BIN_EXE_testenv").as_ref()).unwrap();
+    neighbour.load_image(&operator).unwrap();
+    neighbour.apply(OPERATOR).unwrap();
+    let phase = ["get", "pod", "operator", "-o", "jsonpath={.status.phase}"];
+    wait_for("the operator's end", || neighbour.kubectl(&phase).unwrap() == "Failed");
+    assert!(neighbour.kubectl(&["logs", "operator"]).unwrap().contains("usage: testenv"));
 }
 
 /// What `openssl s_client` shows of the certificate at an address inside.

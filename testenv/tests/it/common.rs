@@ -1,8 +1,5 @@
 //! What the tests of the test environment look at: processes, mounts and the machine's names.
 
-// Each test binary uses its own part.
-#![allow(dead_code)]
-
 use mailcert_testenv::Cluster;
 use std::{
     fs,

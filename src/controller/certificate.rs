@@ -1,0 +1,281 @@
+//! MailCertificate: observe and act.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PartialObjectMeta;
+use kube::{Api, Resource, ResourceExt};
+
+use super::context::Context;
+use super::index::Key;
+use super::pass::{PassError, Subject};
+use super::relations::{issuer_key, key};
+use super::{authority, exposures, order, secrets};
+use crate::api::certificate::{MailCertificate, MailCertificateStatus};
+use crate::api::issuer::{MailIssuer, NamespacesFrom, SelfCheck};
+use crate::api::reasons::{certificate as reason, condition};
+use crate::decide::backoff::Pace;
+use crate::decide::certificate::world::{
+    AcmeView, Fresh, IssuerView, KeyPair, KeySource, Learnt, SecretView, StepFailure,
+};
+use crate::decide::certificate::{self, Action, Fact, World};
+use crate::decide::events::Note;
+use crate::decide::{Decision, conditions, issuer};
+use crate::operating::metrics::CertificateSample;
+use crate::pki::{CaKeyPair, LeafSpec, PrivateKey, self_signed};
+
+/// The controller of MailCertificates.
+pub struct Certificates;
+
+impl Subject for Certificates {
+    type Object = MailCertificate;
+    type Status = MailCertificateStatus;
+    type World = World;
+    type Action = Action;
+    type Fact = Fact;
+    const KIND: &'static str = "MailCertificate";
+
+    async fn observe(context: &Context, object: Arc<MailCertificate>, now: Timestamp) -> Result<World, PassError> {
+        let own = key(&*object);
+        let forbidden = context.bindings.ensure(&own.0).await.err();
+        let issuer = match &forbidden {
+            None => view_issuer(context, &object, &own, now).await?,
+            Some(why) => IssuerView::NotReady(why.clone()),
+        };
+        Ok(World {
+            rival: rival(context, &object, &own),
+            secret: secret_view(context, &object, &own.0),
+            revisions: context.relations.secrets.revisions(&own.0, &own.1),
+            read: BTreeMap::new(),
+            learnt: Learnt::default(),
+            object,
+            now,
+            forbidden,
+            issuer,
+        })
+    }
+
+    fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
+        certificate::decide(world)
+    }
+
+    fn learn(world: &mut World, fact: Fact) {
+        world.learn(fact);
+    }
+
+    fn ended(world: &World) -> bool {
+        world.learnt.overtaken || world.learnt.failure.is_some()
+    }
+
+    fn abreast(action: &Action) -> bool {
+        matches!(action, Action::SelfCheck { .. })
+    }
+
+    async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
+        let object = &world.object;
+        match action {
+            Action::ReadSecret => Ok(Fact::Secret(secrets::read_active(context, object).await?)),
+            Action::ReadRevision { revision, name } => {
+                Ok(Fact::Revision(revision, secrets::read_revision(context, object, &name).await?))
+            }
+            Action::Sign { revision, key, ca, leaf, origin } => {
+                let fact = sign(revision, key, ca, leaf, origin).await;
+                context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
+                Ok(fact)
+            }
+            Action::StoreKey { revision, name, key } => match obtain(key).await {
+                Ok(key) => secrets::store_key(context, object, revision, &name, key).await,
+                Err(failure) => Ok(Fact::Failed(failure)),
+            },
+            Action::StoreRevision { revision, name, exists, pair, origin } => {
+                secrets::store_revision(context, object, revision, &name, exists, &pair, &origin).await
+            }
+            Action::WriteActive { revision, pair, origin, over } => {
+                secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
+            }
+            Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
+            Action::CreateOrder { dns_names } => order::create(context, object, dns_names).await,
+            Action::LookAtOrder { url } => order::look(context, object, &url).await,
+            Action::Expose { challenges } => exposures::expose(context, object, &challenges).await,
+            Action::Unexpose => exposures::unexpose(context, &key(&**object)).await,
+            Action::SelfCheck { name, token, key_authorization } => {
+                Ok(order::check(name, &token, &key_authorization).await)
+            }
+            Action::Answer { url, names } => order::answer(context, object, &url, names).await,
+            Action::Finalize { url, csr } => order::finalize(context, object, &url, &csr).await,
+            Action::Download { url, revision, key, origin } => {
+                let fact = order::download(context, object, &url, revision, key, origin).await?;
+                context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
+                Ok(fact)
+            }
+        }
+    }
+
+    fn status(object: &MailCertificate) -> Option<&MailCertificateStatus> {
+        object.status.as_ref()
+    }
+
+    fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<Note> {
+        certificate::notes(old, new)
+    }
+
+    fn keep(context: &Context, world: &World, status: &MailCertificateStatus) {
+        let (namespace, name) = key(&*world.object);
+        let sample = CertificateSample {
+            issuer: world.object.spec.issuer_ref.name.clone(),
+            ready: conditions::is_true(&status.conditions, condition::READY),
+            not_after: status.active.as_ref().map(|a| a.not_after.0.as_second()),
+            renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
+        };
+        context.metrics.set_certificate(&namespace, &name, sample);
+    }
+
+    fn forget(context: &Context, key: &Key) {
+        context.metrics.remove_certificate(&key.0, &key.1);
+    }
+}
+
+/// The MailCertificate that claimed the same Secret earlier, if there is one.
+fn rival(context: &Context, object: &MailCertificate, own: &Key) -> Option<String> {
+    let age = |o: &MailCertificate| (o.meta().creation_timestamp.as_ref().map(|t| t.0), o.name_any());
+    let claim = (own.0.clone(), object.spec.secret_name.clone());
+    let others = context.relations.claims.of(&claim).into_iter().filter(|k| k != own);
+    let others = others.filter_map(|k| context.kinds.certificates.get(&k));
+    let alive =
+        others.filter(|o| o.meta().deletion_timestamp.is_none() && o.spec.secret_name == object.spec.secret_name);
+    alive.filter(|o| age(o) < age(object)).map(|o| o.name_any()).min()
+}
+
+/// The active Secret as far as the watch shows it. Only a first issuance may rely on its absence there.
+fn secret_view(context: &Context, object: &MailCertificate, namespace: &str) -> SecretView {
+    let seen = context.relations.secrets.get(namespace, &object.spec.secret_name);
+    let active = object.status.as_ref().and_then(|s| s.active.as_ref());
+    match (seen, active) {
+        (None, None) => SecretView::Absent,
+        (Some(seen), Some(active)) if active.secret_resource_version.as_ref() == Some(&seen.version) => {
+            SecretView::Unchanged
+        }
+        _ => SecretView::NotRead,
+    }
+}
+
+async fn view_issuer(
+    context: &Context,
+    object: &MailCertificate,
+    own: &Key,
+    now: Timestamp,
+) -> Result<IssuerView, PassError> {
+    let at = issuer_key(&object.spec.issuer_ref, &own.0);
+    let Some(issuer) = context.kinds.issuers.get(&at) else { return Ok(IssuerView::NotFound) };
+    let labels = namespace_labels(context, &issuer, &at, &own.0).await;
+    if let Err(why) = issuer::allows(&issuer, &at.0, &own.0, labels.as_ref()) {
+        return Ok(IssuerView::NotAllowed(why));
+    }
+    if issuer.spec.self_signed.is_some() {
+        return Ok(IssuerView::SelfSigned);
+    }
+    if let Some(ca) = &issuer.spec.ca {
+        if let Err(why) = context.bindings.ensure(&at.0).await {
+            return Ok(IssuerView::NotReady(why));
+        }
+        let secret = (at.0.clone(), ca.secret_ref.name.clone());
+        return Ok(match authority::authority(context, &secret, now).await? {
+            Ok(ca) => IssuerView::Ca(ca),
+            Err(why) => IssuerView::NotReady(why),
+        });
+    }
+    Ok(match (exposures::solver(&issuer), not_ready(&issuer)) {
+        (_, Some(why)) => IssuerView::NotReady(why),
+        (None, None) => IssuerView::NotReady("it has no solver".to_owned()),
+        (Some(solver), None) => IssuerView::Acme(AcmeView {
+            self_check: solver.self_check == SelfCheck::Required,
+            exposes: solver.service.is_none(),
+        }),
+    })
+}
+
+/// Why an issuer is not ready, in its own words. One that its controller has not seen yet is not.
+fn not_ready(issuer: &MailIssuer) -> Option<String> {
+    let status = issuer.status.clone().unwrap_or_default();
+    let ready = conditions::find(&status.conditions, condition::READY);
+    match ready {
+        Some(c) if c.status == "True" => None,
+        Some(c) => Some(c.message.clone()),
+        None => Some("it has not been looked at yet".to_owned()),
+    }
+}
+
+/// The labels of a namespace, where an issuer of another one asks for them.
+async fn namespace_labels(
+    context: &Context,
+    issuer: &MailIssuer,
+    at: &Key,
+    from: &str,
+) -> Option<BTreeMap<String, String>> {
+    if at.0 == from || issuer.spec.allowed_namespaces.from != NamespacesFrom::Selector {
+        return None;
+    }
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let meta: Option<PartialObjectMeta<Namespace>> = api.get_metadata_opt(from).await.ok().flatten();
+    meta.map(|m| m.labels().clone())
+}
+
+async fn obtain(source: KeySource) -> Result<Arc<PrivateKey>, StepFailure> {
+    let spec = match source {
+        KeySource::Keep(key) => return Ok(key),
+        KeySource::Generate(spec) => spec,
+    };
+    // RSA keys take seconds of CPU.
+    let made = tokio::task::spawn_blocking(move || PrivateKey::generate(&spec)).await;
+    match made {
+        Ok(Ok(key)) => Ok(Arc::new(key)),
+        Ok(Err(e)) => Err(signing_failed(e.to_string())),
+        Err(_) => Err(signing_failed("making the key was interrupted".to_owned())),
+    }
+}
+
+async fn sign(
+    revision: i64,
+    key: KeySource,
+    ca: Option<Arc<CaKeyPair>>,
+    leaf: Box<LeafSpec>,
+    origin: crate::decide::certificate::world::Origin,
+) -> Fact {
+    let key = match obtain(key).await {
+        Ok(key) => key,
+        Err(failure) => return Fact::Failed(failure),
+    };
+    let signed = match &ca {
+        Some(ca) => ca.sign(key.spki_der(), &leaf).map(|chain| (chain, ca.roots().to_vec())),
+        None => self_signed(&key, &leaf).map(|chain| {
+            let own = chain.leaf().clone();
+            (chain, vec![own])
+        }),
+    };
+    match signed {
+        Ok((chain, roots)) => {
+            let pair = KeyPair { key, chain: Arc::new(chain), ca: Arc::new(roots), canonical: true };
+            Fact::Issued(Fresh { revision, pair, origin })
+        }
+        Err(e) => Fact::Failed(signing_failed(e.to_string())),
+    }
+}
+
+fn signing_failed(message: String) -> StepFailure {
+    StepFailure { pace: Pace::Person, reason: reason::SIGNING_FAILED, message, retry_after: None, order_lost: false }
+}
+
+fn issuer_kind(issuer: &IssuerView) -> &'static str {
+    match issuer {
+        IssuerView::SelfSigned => "selfSigned",
+        IssuerView::Ca(_) => "ca",
+        IssuerView::Acme(_) => "acme",
+        IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => "none",
+    }
+}
+
+fn outcome(fact: &Fact) -> &'static str {
+    if matches!(fact, Fact::Issued(_)) { "issued" } else { "failed" }
+}

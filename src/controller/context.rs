@@ -1,0 +1,117 @@
+//! What every pass has at hand.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+
+use super::account::Accounts;
+use super::authority::Authorities;
+use super::index::Key;
+use super::relations::Relations;
+use super::watches::{Bindings, Kinds};
+use crate::api::keys;
+use crate::decide::domain::world::Look;
+use crate::operating::lease::Leader;
+use crate::operating::metrics::Metrics;
+use crate::probes::Prober;
+
+/// Who this operator is in the cluster.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its Service for HTTP-01 challenges.
+    pub challenge_service: String,
+    /// For the default contact of ACME accounts.
+    pub default_domain: Option<String>,
+}
+
+/// What every pass has at hand.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Checked before every side effect.
+    pub leader: Leader,
+    /// Who this operator is.
+    pub identity: Identity,
+    /// The objects as they were watched last.
+    pub kinds: Arc<Kinds>,
+    /// Who refers to what.
+    pub relations: Arc<Relations>,
+    /// Where Secrets and workloads can be watched.
+    pub bindings: Arc<Bindings>,
+    /// CA key pairs, parsed.
+    pub authorities: Authorities,
+    /// ACME accounts, opened.
+    pub accounts: Accounts,
+    /// Looks at endpoints.
+    pub prober: Prober,
+    /// ca.crt of active Secrets, with the resourceVersion that it was read at.
+    pub ca_certificates: Memory<(String, Option<Vec<u8>>)>,
+    /// Passes in a row that could not be finished, by kind and namespace, and name.
+    pub failures: Memory<u32>,
+    /// What the endpoints of each MailDomain showed last.
+    pub looks: Memory<BTreeMap<String, Look>>,
+    /// Events.
+    pub recorder: Recorder,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Context {
+    /// The recorder of this operator's Events.
+    pub fn recorder(client: Client) -> Recorder {
+        Recorder::new(client, Reporter { controller: keys::MANAGER.to_owned(), instance: None })
+    }
+
+    /// The time, in whole seconds, as the API keeps it.
+    pub fn now() -> Timestamp {
+        let now = Timestamp::now();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+}
+
+/// Something remembered for each object, until it is deleted.
+#[derive(Debug)]
+pub struct Memory<T>(Mutex<HashMap<Key, T>>);
+
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<T: Clone> Memory<T> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered.
+    pub fn get(&self, key: &Key) -> Option<T> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Remembers.
+    pub fn set(&self, key: Key, value: T) {
+        self.lock().insert(key, value);
+    }
+
+    /// Forgets.
+    pub fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// Changes what is remembered, starting from nothing.
+    pub fn update<R>(&self, key: &Key, change: impl FnOnce(&mut Option<T>) -> R) -> R {
+        let mut map = self.lock();
+        let mut value = map.remove(key);
+        let result = change(&mut value);
+        if let Some(value) = value {
+            map.insert(key.clone(), value);
+        }
+        result
+    }
+}

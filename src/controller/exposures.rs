@@ -1,0 +1,139 @@
+//! Ingresses and HTTPRoutes that bring the CA's requests to the operator, for as long as a challenge lasts.
+
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+
+use super::context::Context;
+use super::index::Key;
+use super::pass::PassError;
+use super::relations::{issuer_key, key};
+use crate::api::issuer::Http01Solver;
+use crate::api::{MailCertificate, MailIssuer};
+use crate::decide::certificate::world::Fact;
+use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
+
+/// The port of the operator's challenge Service.
+const PORT: u16 = 80;
+
+/// The HTTP-01 solver of an ACME issuer.
+pub fn solver(issuer: &MailIssuer) -> Option<&Http01Solver> {
+    issuer.spec.acme.as_ref()?.solvers.first().map(|s| &s.http01)
+}
+
+fn ingresses(context: &Context) -> Api<Ingress> {
+    Api::namespaced(context.client.clone(), &context.identity.namespace)
+}
+
+fn routes(context: &Context) -> Api<DynamicObject> {
+    Api::namespaced_with(context.client.clone(), &context.identity.namespace, &exposure::http_route_resource())
+}
+
+/// Makes what the issuer's solver asks for.
+pub async fn expose(
+    context: &Context,
+    object: &MailCertificate,
+    challenges: &[(String, String)],
+) -> Result<Fact, PassError> {
+    let own = key(object);
+    let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
+    let Some(solver) = issuer.as_deref().and_then(solver) else { return Ok(Fact::Overtaken) };
+    for (host, token) in challenges {
+        let exposure = Exposure {
+            certificate_namespace: own.0.clone(),
+            certificate_name: own.1.clone(),
+            host: host.clone(),
+            token: token.clone(),
+            namespace: context.identity.namespace.clone(),
+            service_name: context.identity.challenge_service.clone(),
+            service_port: PORT,
+        };
+        let doing = || format!("routing the challenge of {host} to the operator");
+        if let Some(ingress) = &solver.ingress {
+            let made = exposure::ingress(&exposure, ingress.class_name.as_deref(), &ingress.annotations);
+            there(ingresses(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+        }
+        if let Some(gateway) = &solver.gateway_http_route {
+            let parents: Vec<ParentRef> = gateway
+                .parent_refs
+                .iter()
+                .map(|p| ParentRef {
+                    namespace: p.namespace.clone(),
+                    name: p.name.clone(),
+                    section_name: p.section_name.clone(),
+                })
+                .collect();
+            let made = exposure::http_route(&exposure, &parents);
+            there(routes(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+        }
+    }
+    Ok(Fact::Exposed)
+}
+
+fn there<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(s)) if s.code == 409 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Removes what was made for a MailCertificate.
+pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, PassError> {
+    let labels = exposure::labels(&certificate.0, &certificate.1);
+    let selector: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let params = ListParams::default().labels(&selector.join(","));
+    remove(context, &params, |_| true).await?;
+    Ok(Fact::Unexposed)
+}
+
+/// Removes what earlier runs left behind: what no MailCertificate with an open order needs.
+pub async fn sweep(context: &Context) -> Result<(), PassError> {
+    let needed: Vec<String> = context
+        .kinds
+        .certificates
+        .all()
+        .iter()
+        .filter(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
+        .map(|c| format!("{}/{}", c.namespace().unwrap_or_default(), c.name_any()))
+        .collect();
+    let params =
+        ListParams::default().labels(&format!("{}=mailcert,{}", exposure::MANAGED_BY, exposure::CERTIFICATE_NAMESPACE));
+    remove(context, &params, |annotation| !needed.iter().any(|n| Some(n.as_str()) == annotation)).await
+}
+
+async fn remove(
+    context: &Context,
+    params: &ListParams,
+    unneeded: impl Fn(Option<&str>) -> bool,
+) -> Result<(), PassError> {
+    let annotation = |o: &dyn Fn(&str) -> Option<String>| o(exposure::CERTIFICATE);
+    for ingress in listed(ingresses(context).list(params).await)? {
+        let found = annotation(&|k| ingress.annotations().get(k).cloned());
+        if unneeded(found.as_deref()) {
+            gone(ingresses(context).delete(&ingress.name_any(), &DeleteParams::default()).await)?;
+        }
+    }
+    for route in listed(routes(context).list(params).await)? {
+        let found = annotation(&|k| route.annotations().get(k).cloned());
+        if unneeded(found.as_deref()) {
+            gone(routes(context).delete(&route.name_any(), &DeleteParams::default()).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the kind does not exist, or the chart's value for it is off, there is nothing to remove.
+fn listed<T: Clone>(result: Result<kube::api::ObjectList<T>, kube::Error>) -> Result<Vec<T>, PassError> {
+    match result {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(s)) if s.code == 404 || s.code == 403 => Ok(Vec::new()),
+        Err(e) => Err(PassError::api("listing the routes of challenges")(e)),
+    }
+}
+
+fn gone<T>(result: Result<T, kube::Error>) -> Result<(), PassError> {
+    match result {
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(()),
+        other => other.map(|_| ()).map_err(PassError::api("removing the route of a challenge")),
+    }
+}

@@ -1,0 +1,43 @@
+//! The controllers: what is watched, what a change concerns, and the pass over an object.
+//!
+//! ```text
+//! watch ─ relations ─▶ pass(object): observe ─▶ decide ─▶ act ─▶ learn ─▶ decide ─▶ … ─▶ report
+//! ```
+//! `observe` and `act` are the only places with IO, and `act` makes no choices. A pass writes the object's status once,
+//! and only when it has changed.
+
+mod account;
+mod authority;
+mod certificate;
+mod context;
+mod domain;
+mod exposures;
+mod index;
+mod issuer;
+mod operator;
+mod order;
+mod pass;
+mod queue;
+mod relations;
+mod report;
+mod secrets;
+mod watches;
+mod workloads;
+
+pub use operator::{OperatorError, run};
+
+/// What the operator asks of the API server in the namespaces that it serves: group, resource, subresource, verbs and
+/// what they are for. The chart grants exactly this.
+pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
+    ("mailcert.dev", "mailissuers", "", &["list", "watch"], "MailIssuers"),
+    ("mailcert.dev", "mailissuers", "status", &["patch"], "MailIssuers"),
+    ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch"], "MailCertificates"),
+    ("mailcert.dev", "mailcertificates", "status", &["patch"], "MailCertificates"),
+    ("mailcert.dev", "maildomains", "", &["list", "watch"], "MailDomains"),
+    ("mailcert.dev", "maildomains", "status", &["patch"], "MailDomains"),
+    ("", "secrets", "", &["get", "list", "watch", "create", "patch", "delete"], "certificates and keys"),
+    ("apps", "deployments", "", &["get", "list", "watch", "patch"], "rollout"),
+    ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),
+    ("apps", "daemonsets", "", &["get", "list", "watch", "patch"], "rollout"),
+    ("events.k8s.io", "events", "", &["create", "patch"], "Events"),
+];

@@ -1,0 +1,475 @@
+//! `mailcert operator`: everything together.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::applier;
+use kube::runtime::controller::{Action as Requeue, Config, ReconcileRequest};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, ResourceExt};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::account::Accounts;
+use super::authority::Authorities;
+use super::certificate::Certificates;
+use super::context::{Context, Identity, Memory};
+use super::domain::Domains;
+use super::exposures;
+use super::index::Key;
+use super::issuer::Issuers;
+use super::pass::{PassError, Subject, pass};
+use super::queue::Queue;
+use super::relations::{Relations, key};
+use super::watches::{Bindings, Caches, Kinds, KindsServed, Served, Watcher, watch_own};
+use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
+use crate::operating::lease::{Candidate, Leader};
+use crate::operating::metrics::Metrics;
+use crate::operating::permissions::{Needed, report_missing, review};
+use crate::operating::settings::OperatorSettings;
+use crate::probes::{Limits, Prober};
+use crate::solvers::http01::responder::{ChallengeTable, Entry, router};
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// A port is taken or may not be used.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Another replica leads now, or nobody knows: without the Lease nothing may be done.
+    #[error("the Lease was lost ({0}): ending, so that nothing is done twice")]
+    LeaseLost(String),
+    /// A part ended that must not end.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// Runs the operator until `stop`.
+///
+/// # Errors
+/// When a port cannot be bound, the Lease is lost, or a part of it ends.
+pub async fn run(
+    settings: OperatorSettings,
+    client: Client,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), OperatorError> {
+    let health = Health::default();
+    let challenges = ChallengeTable::default();
+    let mut parts = Parts::new(stop.clone());
+    parts.spawn("the challenge server", {
+        let listener = bind("--challenge-listen", settings.challenge_listen).await?;
+        serve(listener, router(challenges.clone()), stop.clone())
+    });
+    parts.spawn("the health server", {
+        let listener = bind("--health-listen", settings.health_listen).await?;
+        serve(listener, health_router(health.clone()), stop.clone())
+    });
+    parts.spawn("the metrics server", {
+        let listener = bind("--metrics-listen", settings.metrics_listen).await?;
+        serve(listener, metrics_router(metrics.clone()), stop.clone())
+    });
+    parts.spawn("the heartbeat", {
+        let (health, stop) = (health.clone(), stop.clone());
+        async move { health.heartbeat(&stop).await }
+    });
+    let namespace = settings.operator_namespace_or(client.default_namespace());
+    let everywhere = permissions(&client, &settings, &namespace).await;
+    let (kinds, served) = Kinds::new(&settings.namespaces);
+    let (kinds, relations) = (Arc::new(kinds), Arc::new(Relations::default()));
+    let watching = Watching {
+        kinds: kinds.clone(),
+        relations: relations.clone(),
+        challenges: challenges.clone(),
+        metrics: metrics.clone(),
+    };
+    let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
+
+    let leader = match settings.leader_elect {
+        false => Leader::without_election(),
+        true => {
+            let candidate = Candidate::new(client.clone(), &namespace, &settings.lease_name, settings.lease_times());
+            tracing::info!(namespace, lease = settings.lease_name, "waiting to lead");
+            match candidate.acquire(&stop).await {
+                Some(leader) => leader,
+                None => return parts.finish(None).await,
+            }
+        }
+    };
+    metrics.set_leader(true);
+    tracing::info!("leading");
+    let bindings = Arc::new(Bindings::new(client.clone(), relations.clone(), kinds.clone(), everywhere));
+    let context = Arc::new(Context {
+        recorder: Context::recorder(client.clone()),
+        prober: Prober::with_concurrency(
+            Limits { total: settings.probe_timeout, ..Limits::default() },
+            usize::from(settings.probe_concurrency),
+        ),
+        client,
+        leader: leader.clone(),
+        identity: Identity {
+            namespace,
+            challenge_service: settings.challenge_service.clone(),
+            default_domain: settings.default_domain.clone(),
+        },
+        kinds: kinds.clone(),
+        relations,
+        bindings,
+        authorities: Authorities::default(),
+        accounts: Accounts::default(),
+        ca_certificates: Memory::default(),
+        looks: Memory::default(),
+        failures: Memory::default(),
+        metrics,
+    });
+    let work = stop.child_token();
+    control(&mut parts, &context, queues, &settings, &work);
+    parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
+    parts.spawn("the sweep", sweep_at_start(context, work.clone()));
+    parts.finish(Some(leader)).await
+}
+
+/// What runs besides, until the operator ends.
+struct Parts {
+    tasks: JoinSet<&'static str>,
+    stop: CancellationToken,
+}
+
+impl Parts {
+    fn new(stop: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), stop }
+    }
+
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            part.await;
+            name
+        });
+    }
+
+    /// Waits for the stop, for the loss of the Lease or for a part that ends too early; then ends the others.
+    async fn finish(mut self, leader: Option<Leader>) -> Result<(), OperatorError> {
+        let lost = async {
+            match &leader {
+                Some(leader) => leader.token().cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            () = self.stop.cancelled() => Ok(()),
+            () = lost => {
+                let why = leader.as_ref().and_then(|l| l.lost().map(str::to_owned)).unwrap_or_default();
+                Err(OperatorError::LeaseLost(why))
+            }
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(_) if self.stop.is_cancelled() => Ok(()),
+                Ok(name) => Err(OperatorError::Ended(name)),
+                Err(_) => Err(OperatorError::Ended("a part that panicked")),
+            },
+        };
+        self.stop.cancel();
+        // Passes end within their own bounds; waiting longer than a grace period would only delay the next leader.
+        let _ =
+            tokio::time::timeout(Duration::from_secs(15), async { while self.tasks.join_next().await.is_some() {} })
+                .await;
+        if let Some(leader) = leader {
+            leader.release().await;
+        }
+        result
+    }
+}
+
+/// The queues of every kind, one for each cache.
+struct Queues {
+    issuers: Vec<(kube::runtime::reflector::Store<MailIssuer>, Queue)>,
+    certificates: Vec<(kube::runtime::reflector::Store<MailCertificate>, Queue)>,
+    domains: Vec<(kube::runtime::reflector::Store<MailDomain>, Queue)>,
+}
+
+/// What a change of an own kind means for the others.
+struct Watching {
+    kinds: Arc<Kinds>,
+    relations: Arc<Relations>,
+    challenges: ChallengeTable,
+    metrics: Arc<Metrics>,
+}
+
+impl Watcher<MailIssuer> for Watching {
+    fn changed(&self, object: &MailIssuer, _: bool) {
+        self.relations.issuer(object);
+        for user in self.relations.users.of(&key(object)) {
+            self.kinds.certificates.trigger(&user);
+        }
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.issuer_gone(key);
+        for user in self.relations.users.of(key) {
+            self.kinds.certificates.trigger(&user);
+        }
+    }
+}
+
+impl Watcher<MailCertificate> for Watching {
+    fn changed(&self, object: &MailCertificate, _: bool) {
+        let own = key(object);
+        self.relations.certificate(object);
+        let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
+        let entries = order.map(|o| &o.challenges[..]).unwrap_or_default().iter().map(|c| Entry {
+            host: c.name.clone(),
+            token: c.token.clone(),
+            key_authorization: c.key_authorization.clone(),
+        });
+        self.challenges.replace_for(format!("{}/{}", own.0, own.1), entries.collect());
+        self.tell_domains(&own);
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.certificate_gone(key);
+        self.challenges.remove(&format!("{}/{}", key.0, key.1));
+        self.metrics.remove_certificate(&key.0, &key.1);
+        self.tell_domains(key);
+    }
+}
+
+impl Watching {
+    /// The MailDomains that use it, and those that share a workload with them.
+    fn tell_domains(&self, certificate: &Key) {
+        for domain in self.relations.domains.of(certificate) {
+            self.kinds.domains.trigger(&domain);
+        }
+    }
+}
+
+impl Watcher<MailDomain> for Watching {
+    fn changed(&self, object: &MailDomain, news: bool) {
+        self.relations.domain(object);
+        if news && let Some(template) = &object.spec.certificate.template {
+            let namespace = object.namespace().unwrap_or_default();
+            self.kinds.issuers.trigger(&super::relations::issuer_key(&template.issuer_ref, &namespace));
+        }
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.domain_gone(key);
+        self.metrics.remove_endpoints(&key.0, &key.1);
+    }
+}
+
+fn watch(parts: &mut Parts, client: &Client, served: KindsServed, watching: Arc<Watching>, health: &Health) -> Queues {
+    Queues {
+        issuers: watch_kind(parts, client, served.issuers, &watching, health, "mailissuers", |k| &k.issuers),
+        certificates: watch_kind(parts, client, served.certificates, &watching, health, "mailcertificates", |k| {
+            &k.certificates
+        }),
+        domains: watch_kind(parts, client, served.domains, &watching, health, "maildomains", |k| &k.domains),
+    }
+}
+
+fn watch_kind<K>(
+    parts: &mut Parts,
+    client: &Client,
+    served: Vec<Served<K>>,
+    watching: &Arc<Watching>,
+    health: &Health,
+    name: &'static str,
+    caches: fn(&Kinds) -> &Caches<K>,
+) -> Vec<(kube::runtime::reflector::Store<K>, Queue)>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    Watching: Watcher<K>,
+{
+    let mut queues = Vec::new();
+    for (namespace, writer, store, queue) in served {
+        let (client, watching, gate, stop) = (client.clone(), watching.clone(), health.gate(name), parts.stop.clone());
+        parts.spawn(name, async move {
+            let caches = caches(&watching.kinds);
+            tokio::select! {
+                () = watch_own(client, namespace, writer, caches, &*watching, gate) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        queues.push((store, queue));
+    }
+    queues
+}
+
+fn control(
+    parts: &mut Parts,
+    context: &Arc<Context>,
+    queues: Queues,
+    settings: &OperatorSettings,
+    stop: &CancellationToken,
+) {
+    for (store, queue) in queues.issuers {
+        parts.spawn(
+            "the MailIssuer controller",
+            run_kind::<Issuers>(context.clone(), store, queue, settings, stop.clone(), |k| &k.issuers),
+        );
+    }
+    for (store, queue) in queues.certificates {
+        parts.spawn(
+            "the MailCertificate controller",
+            run_kind::<Certificates>(context.clone(), store, queue, settings, stop.clone(), |k| &k.certificates),
+        );
+    }
+    for (store, queue) in queues.domains {
+        parts.spawn(
+            "the MailDomain controller",
+            run_kind::<Domains>(context.clone(), store, queue, settings, stop.clone(), |k| &k.domains),
+        );
+    }
+}
+
+/// Passes over the objects of one cache, each at most once at a time, until `stop`.
+fn run_kind<S: Subject>(
+    context: Arc<Context>,
+    store: kube::runtime::reflector::Store<S::Object>,
+    queue: Queue,
+    settings: &OperatorSettings,
+    stop: CancellationToken,
+    caches: fn(&Kinds) -> &Caches<S::Object>,
+) -> impl Future<Output = ()> + Send + use<S> {
+    let timeout = settings.reconcile_timeout;
+    let config = Config::default().concurrency(settings.concurrency);
+    let requests = futures::stream::unfold(queue, |queue| async move {
+        let (namespace, name) = queue.pop().await;
+        let next = ObjectRef::<S::Object>::new(&name).within(&namespace);
+        Some((Ok::<_, std::convert::Infallible>(ReconcileRequest::from(next)), queue))
+    });
+    let requests = requests.take_until(stop.cancelled_owned());
+    let reconcile = move |object: Arc<S::Object>, context: Arc<Context>| {
+        Box::pin(async move {
+            let object = caches(&context.kinds).freshest(object);
+            let started = Instant::now();
+            let result = match tokio::time::timeout(timeout, pass::<S>(&context, object.clone())).await {
+                Ok(result) => result,
+                Err(_) => Err(PassError::Timeout(timeout)),
+            };
+            context.metrics.reconciled(S::KIND, started.elapsed(), result.as_ref().err().map(PassError::class));
+            if result.is_ok() {
+                context
+                    .failures
+                    .forget(&(S::KIND.to_owned() + &object.namespace().unwrap_or_default(), object.name_any()));
+            }
+            result
+        })
+    };
+    async move {
+        let results = applier(reconcile, retry::<S>, context.clone(), store, Box::pin(requests), config);
+        results
+            .for_each(|result| {
+                if let Err(error) = result {
+                    failed::<S>(&context, &error);
+                }
+                std::future::ready(())
+            })
+            .await;
+    }
+}
+
+/// After an error that is no finding: 1 s, doubling, at most 5 min.
+fn retry<S: Subject>(object: Arc<S::Object>, _: &PassError, context: Arc<Context>) -> Requeue {
+    let key = (S::KIND.to_owned() + &object.namespace().unwrap_or_default(), object.name_any());
+    let failures = context.failures.update(&key, |n| {
+        let next = n.unwrap_or(0u32).saturating_add(1);
+        *n = Some(next);
+        next
+    });
+    Requeue::requeue(Duration::from_secs((1u64 << failures.clamp(1, 9).saturating_sub(1)).min(300)))
+}
+
+fn failed<S: Subject>(
+    context: &Context,
+    error: &kube::runtime::controller::Error<PassError, std::convert::Infallible>,
+) {
+    match error {
+        // Deleted since it was queued.
+        kube::runtime::controller::Error::ObjectNotFound(object) => {
+            S::forget(context, &(object.namespace.clone().unwrap_or_default(), object.name.clone()));
+        }
+        kube::runtime::controller::Error::ReconcilerFailed(error, object) => {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(kind = S::KIND, %object, %error, cause, "the pass was not finished and is tried again");
+        }
+        other => tracing::warn!(kind = S::KIND, error = %other, "the controller had an error"),
+    }
+}
+
+/// Looks at everything again when the clock was set, or the machine slept: timers count neither.
+async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
+    const EVERY: Duration = Duration::from_secs(10);
+    const JUMP_SECONDS: i64 = 30;
+    let mut before = (Timestamp::now(), Instant::now());
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+        let now = (Timestamp::now(), Instant::now());
+        let wall = now.0.duration_since(before.0).as_secs();
+        let steady = i64::try_from(now.1.duration_since(before.1).as_secs()).unwrap_or(i64::MAX);
+        if (wall - steady).abs() > JUMP_SECONDS {
+            tracing::warn!(seconds = wall - steady, "the clock has jumped: looking at everything again");
+            kinds.trigger_all();
+        }
+        before = now;
+    }
+}
+
+/// Removes routes of challenges that an earlier run left behind.
+async fn sweep_at_start(context: Arc<Context>, stop: CancellationToken) {
+    if let Err(error) = exposures::sweep(&context).await {
+        tracing::warn!(%error, "routes of former challenges could not be removed");
+    }
+    stop.cancelled().await;
+}
+
+/// Says which permissions are missing, and whether Secrets may be watched everywhere.
+async fn permissions(client: &Client, settings: &OperatorSettings, own: &str) -> bool {
+    let needed = needed(settings, own);
+    let found = review(client, &needed).await;
+    let everywhere = settings.namespaces.is_empty()
+        && !found.missing.iter().any(|n| n.namespace.is_none() && (n.resource == "secrets" || n.group == "apps"));
+    report_missing(&found);
+    everywhere
+}
+
+/// Every permission that the operator uses, in the namespaces that it serves.
+fn needed(settings: &OperatorSettings, own: &str) -> Vec<Needed> {
+    let scopes: Vec<Option<String>> = match &settings.namespaces[..] {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    let mut all = Vec::new();
+    for namespace in scopes {
+        for (group, resource, subresource, verbs, feature) in super::NEEDED {
+            all.extend(verbs.iter().map(|verb| Needed {
+                verb,
+                group,
+                resource,
+                subresource,
+                namespace: namespace.clone(),
+                feature,
+            }));
+        }
+    }
+    if settings.leader_elect {
+        all.extend(["get", "create", "update"].map(|verb| Needed {
+            verb,
+            group: "coordination.k8s.io",
+            resource: "leases",
+            subresource: "",
+            namespace: Some(own.to_owned()),
+            feature: "leader election",
+        }));
+    }
+    all
+}

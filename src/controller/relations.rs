@@ -1,0 +1,82 @@
+//! Which objects a change concerns.
+
+use kube::ResourceExt;
+
+use super::index::{Index, Key, SecretIndex};
+use crate::api::certificate::IssuerRef;
+use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::decide::domain::world::CertificateView;
+use crate::decide::issuer::account_key_secret;
+
+/// Who refers to what, by the specs as they are watched.
+#[derive(Debug, Default)]
+pub struct Relations {
+    /// Secret to the MailCertificates that claim it.
+    pub claims: Index<Key>,
+    /// MailIssuer to the MailCertificates that use it.
+    pub users: Index<Key>,
+    /// MailCertificate to the MailDomains that use it.
+    pub domains: Index<Key>,
+    /// Namespace to its MailDomains.
+    pub domains_in: Index<String>,
+    /// MailIssuer to the MailDomains whose template names it.
+    pub templates: Index<Key>,
+    /// Secret to the MailIssuers that use it.
+    pub issuers: Index<Key>,
+    /// The Secrets themselves.
+    pub secrets: SecretIndex,
+}
+
+/// Namespace and name of an object.
+pub fn key(object: &impl ResourceExt) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The issuer that a reference in `namespace` names.
+pub fn issuer_key(reference: &IssuerRef, namespace: &str) -> Key {
+    (reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()), reference.name.clone())
+}
+
+impl Relations {
+    /// A MailCertificate was created or changed.
+    pub fn certificate(&self, object: &MailCertificate) {
+        let key = key(object);
+        self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
+        self.users.set(&key, [issuer_key(&object.spec.issuer_ref, &key.0)]);
+    }
+
+    /// A MailCertificate was deleted.
+    pub fn certificate_gone(&self, key: &Key) {
+        self.claims.remove(key);
+        self.users.remove(key);
+    }
+
+    /// A MailDomain was created or changed.
+    pub fn domain(&self, object: &MailDomain) {
+        let key = key(object);
+        self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
+        self.domains_in.set(&key, [key.0.clone()]);
+        let template = object.spec.certificate.template.as_ref();
+        self.templates.set(&key, template.map(|t| issuer_key(&t.issuer_ref, &key.0)));
+    }
+
+    /// A MailDomain was deleted.
+    pub fn domain_gone(&self, key: &Key) {
+        self.domains.remove(key);
+        self.domains_in.remove(key);
+        self.templates.remove(key);
+    }
+
+    /// A MailIssuer was created or changed.
+    pub fn issuer(&self, object: &MailIssuer) {
+        let key = key(object);
+        let ca = object.spec.ca.as_ref().map(|ca| ca.secret_ref.name.clone());
+        let account = object.spec.acme.as_ref().map(|_| account_key_secret(object));
+        self.issuers.set(&key, ca.into_iter().chain(account).map(|name| (key.0.clone(), name)));
+    }
+
+    /// A MailIssuer was deleted.
+    pub fn issuer_gone(&self, key: &Key) {
+        self.issuers.remove(key);
+    }
+}

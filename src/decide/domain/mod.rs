@@ -1,0 +1,92 @@
+//! MailDomain: which names its certificate needs, who is to be restarted, what is to be probed, and what that proves.
+//!
+//! The order of a pass: the own MailCertificate gets its spec; workloads whose pod template does not name the active
+//! certificate are restarted; when no restart is under way, the endpoints that are due are looked at. What works is
+//! kept: a problem in the spec stops none of the steps that can be done without it.
+
+pub mod names;
+pub mod verdict;
+pub mod workload;
+pub mod world;
+
+mod certificate;
+mod probes;
+mod rollout;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use names::desired_certificate;
+pub use world::{Action, CertificateView, Fact, World};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::domain::MailDomainStatus;
+use crate::decide::Decision;
+
+use certificate::Certificate;
+
+/// What is to be done about a MailDomain, and what is to be said about it. The same world always gives the same
+/// decision; a decision without actions has the status to write.
+pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
+    if world.object.metadata.deletion_timestamp.is_some() {
+        // The MailCertificate goes by its owner reference.
+        return Decision { actions: Vec::new(), status: world.object.status.clone().unwrap_or_default(), wake: None };
+    }
+    let names = names::names(&world.object);
+    let certificate = Certificate::of(world);
+    let mut actions = Vec::new();
+    actions.extend(certificate::apply(world, &names));
+    actions.extend(rollout::rolls(world, &certificate));
+    let judgements: Vec<_> = names.targets.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
+    let probes = probes::Plan::of(world, &names, &certificate, &judgements);
+    actions.extend(probes.due().map(Action::Probe));
+    let status = status::status(world, &names, &certificate, judgements);
+    Decision { actions, status, wake: wake(world, &certificate, &probes) }
+}
+
+fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>) -> Option<Timestamp> {
+    let second = SignedDuration::from_secs(1);
+    // A permission that is granted causes no event.
+    let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
+    // Ready must turn False at expiry without any event.
+    let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
+    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+}
+
+impl World {
+    /// Takes in what an action brought to light.
+    pub fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::CertificateApplied(certificate) => {
+                self.certificate = CertificateView::Found(certificate);
+                self.done.applied = true;
+            }
+            Fact::Rolled(view) => {
+                self.done.rolled.insert((view.kind, view.name.clone()));
+                if let Some(old) = self.workloads.iter_mut().find(|w| w.kind == view.kind && w.name == view.name) {
+                    old.found = view.found;
+                }
+            }
+            Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
+        }
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// At most three of them, and how many more there are.
+fn first_three<T: AsRef<str>>(all: &[T], separator: &str) -> String {
+    let shown: Vec<&str> = all.iter().take(3).map(AsRef::as_ref).collect();
+    match all.len() {
+        n if n > 3 => format!("{} and {} more", shown.join(separator), n - 3),
+        _ => shown.join(separator),
+    }
+}
+
+/// `1 endpoint`, `2 endpoints`.
+fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}

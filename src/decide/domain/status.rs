@@ -1,0 +1,211 @@
+//! The status of a MailDomain. The same findings give the same bytes: times move only with what they date.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::domain::{DomainCertificateStatus, EndpointStatus, EndpointVerdict, MailDomainStatus};
+use crate::api::reasons::{condition, domain as reason};
+use crate::decide::conditions::{Conditions, State};
+
+use super::certificate::Certificate;
+use super::names::Names;
+use super::verdict::Judgement;
+use super::world::{ProbeTarget, World};
+use super::{counted, first_three, rollout};
+
+/// What a condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub state: State,
+    pub reason: &'static str,
+    pub message: String,
+    /// Whether it takes a person to go on.
+    pub is_stalled: bool,
+}
+
+impl Said {
+    pub fn new(state: State, reason: &'static str, message: String) -> Self {
+        Self { state, reason, message, is_stalled: false }
+    }
+
+    pub fn stalled_if(mut self, is_stalled: bool) -> Self {
+        self.is_stalled = is_stalled;
+        self
+    }
+}
+
+/// `judgements` has one entry for each of `names.targets`.
+pub(super) fn status(
+    world: &World,
+    names: &Names,
+    certificate: &Certificate<'_>,
+    judgements: Vec<Option<Judgement>>,
+) -> MailDomainStatus {
+    let workloads = rollout::states(world, certificate);
+    let endpoints = endpoints(world, names, certificate, judgements);
+    let names_match = certificate.names_match(names);
+    let rolled_out = rollout::rolled_out(world, certificate, &workloads);
+    let served = served(world, names, certificate, &endpoints);
+    let ready = ready(world, certificate, [&names_match, &rolled_out, &served], names);
+
+    let old = world.object.status.as_ref();
+    let generation = world.object.metadata.generation;
+    let mut conditions =
+        Conditions::on(old.map(|s| s.conditions.as_slice()).unwrap_or_default(), generation, world.now);
+    for (type_, said) in [
+        (condition::READY, &ready),
+        (condition::NAMES_MATCH, &names_match),
+        (condition::ROLLED_OUT, &rolled_out),
+        (condition::SERVED, &served),
+    ] {
+        conditions.set(type_, said.state, said.reason, &said.message);
+    }
+    if ready.is_stalled {
+        conditions.stalled(ready.reason, &ready.message);
+    } else if is_under_way(&ready) {
+        conditions.reconciling(ready.reason, &ready.message);
+    }
+    MailDomainStatus {
+        observed_generation: generation,
+        conditions: conditions.finish(),
+        certificate: certificate_status(certificate),
+        endpoint_problems: problems(names, &endpoints),
+        endpoints,
+        workloads,
+    }
+}
+
+/// `Ready`: the first thing that is not as it should be.
+fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], names: &Names) -> Said {
+    let [names_match, rolled_out, served] = parts;
+    let not_met = |said: &Said| Said { state: State::False, ..said.clone() };
+    if names_match.reason == reason::INVALID_SPEC {
+        return not_met(names_match);
+    }
+    if let Some(message) = &world.forbidden {
+        return Said::new(State::False, reason::FORBIDDEN, message.clone()).stalled_if(true);
+    }
+    if let Some(trouble) = certificate.trouble() {
+        return trouble;
+    }
+    let is_excused = |said: &Said| [reason::NO_WORKLOADS, reason::NO_ENDPOINTS].contains(&said.reason);
+    if let Some(said) = parts.into_iter().find(|said| said.state != State::True && !is_excused(said)) {
+        return not_met(said);
+    }
+    let revision = certificate.active.map(|r| format!("revision {} (expires at {})", r.revision, r.not_after.0));
+    let mut message = format!("{} covers every name", revision.unwrap_or_default());
+    if rolled_out.state == State::True {
+        message.push_str(", runs in every workload");
+    }
+    message.push_str(&match served.state {
+        State::True => format!(" and is served by {}", counted(names.targets.len(), "endpoint")),
+        _ => "; spec.endpoints names no endpoint, so nothing is proven".to_owned(),
+    });
+    Said::new(State::True, reason::READY, message)
+}
+
+/// Whether it will get better by itself, as far as one can tell.
+fn is_under_way(ready: &Said) -> bool {
+    let reasons = [
+        reason::CERTIFICATE_NOT_READY,
+        reason::CERTIFICATE_NOT_FOUND,
+        reason::NAME_MISSING,
+        reason::ROLLING_OUT,
+        reason::NOT_PROBED,
+    ];
+    ready.state == State::False && reasons.contains(&ready.reason)
+}
+
+fn certificate_status(certificate: &Certificate<'_>) -> Option<DomainCertificateStatus> {
+    let object = certificate.object()?;
+    Some(DomainCertificateStatus {
+        name: certificate.name(),
+        secret_name: object.spec.secret_name.clone(),
+        fingerprint_sha256: certificate.active.map(|r| r.fingerprint_sha256.clone()),
+        not_after: certificate.active.map(|r| r.not_after.clone()),
+    })
+}
+
+/// What each endpoint serves. One that has not been looked at for the active certificate is missing.
+fn endpoints(
+    world: &World,
+    names: &Names,
+    certificate: &Certificate<'_>,
+    judgements: Vec<Option<Judgement>>,
+) -> Vec<EndpointStatus> {
+    let Some(active) = certificate.active else { return Vec::new() };
+    let old = world.object.status.as_ref();
+    // After a restart there are no looks in memory; the status is as good, if it speaks of the same certificate.
+    let was_active = old.and_then(|s| s.certificate.as_ref()).and_then(|c| c.fingerprint_sha256.as_ref());
+    let is_same = was_active == Some(&active.fingerprint_sha256);
+    let one = |(target, judgement): (&ProbeTarget, Option<Judgement>)| {
+        let before = old.and_then(|s| s.endpoints.iter().find(|e| e.endpoint == target.key));
+        match judgement {
+            Some(judgement) => Some(endpoint(world, target, judgement, before)),
+            None => before.filter(|_| is_same).cloned(),
+        }
+    };
+    names.targets.iter().zip(judgements).filter_map(one).collect()
+}
+
+fn endpoint(world: &World, target: &ProbeTarget, now: Judgement, before: Option<&EndpointStatus>) -> EndpointStatus {
+    let is_same = |old: &&EndpointStatus| {
+        old.verdict == now.verdict && old.reason == now.reason && old.served_fingerprint == now.served
+    };
+    let looked_at = || world.looks.get(&target.key).map(|look| whole_second(look.at));
+    let checked_at = before.filter(is_same).map_or_else(looked_at, |old| old.checked_at.clone());
+    EndpointStatus {
+        endpoint: target.key.clone(),
+        verdict: now.verdict,
+        reason: now.reason,
+        message: now.message,
+        served_fingerprint: now.served,
+        checked_at,
+    }
+}
+
+/// As the API writes times.
+fn whole_second(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+fn problems(names: &Names, endpoints: &[EndpointStatus]) -> Option<String> {
+    let problems = endpoints.iter().filter(|e| e.verdict == EndpointVerdict::Problem).count();
+    let is_whole = !endpoints.is_empty() && endpoints.len() == names.targets.len();
+    is_whole.then(|| format!("{problems}/{}", endpoints.len()))
+}
+
+/// `Served`.
+fn served(world: &World, names: &Names, certificate: &Certificate<'_>, endpoints: &[EndpointStatus]) -> Said {
+    if world.object.spec.endpoints.is_empty() {
+        let message = "spec.endpoints names no endpoint to look at, so nothing is proven".to_owned();
+        return Said::new(State::Unknown, reason::NO_ENDPOINTS, message);
+    }
+    if let Some(message) = &world.forbidden {
+        return Said::new(State::Unknown, reason::FORBIDDEN, message.clone());
+    }
+    let Some(active) = certificate.active else {
+        let message = "endpoints are not looked at before there is a certificate".to_owned();
+        return Said::new(State::Unknown, reason::NOT_PROBED, message);
+    };
+    let is_problem = |e: &&EndpointStatus| e.verdict == EndpointVerdict::Problem;
+    let one = |e: &EndpointStatus| format!("{}: {}", e.endpoint, e.message.as_deref().unwrap_or(&e.reason));
+    let bad: Vec<String> = endpoints.iter().filter(is_problem).map(one).collect();
+    if !bad.is_empty() {
+        return Said::new(State::False, reason::ENDPOINT_PROBLEM, first_three(&bad, "; "));
+    }
+    let total = names.targets.len();
+    if endpoints.len() < total || total == 0 {
+        let pods = if rollout::is_rolling(world, certificate) { "; its pods are being replaced" } else { "" };
+        let message = format!(
+            "{} of {} have been looked at since revision {} became active{pods}",
+            endpoints.len(),
+            counted(total, "endpoint"),
+            active.revision
+        );
+        return Said::new(State::Unknown, reason::NOT_PROBED, message);
+    }
+    let verb = if total == 1 { "serves" } else { "serve" };
+    let message = format!("{} {verb} revision {}", counted(total, "endpoint"), active.revision);
+    Said::new(State::True, reason::SERVED, message)
+}

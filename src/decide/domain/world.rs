@@ -1,0 +1,275 @@
+//! What is known about a MailDomain, what can be done about it, and what doing it brings to light.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::certificate::{MailCertificate, MailCertificateSpec};
+use crate::api::domain::{MailDomain, WorkloadKind};
+use crate::api::endpoint::{Protocol, TlsMode};
+use crate::pki::{Anchors, Chain, PemLimits};
+
+/// Everything that is known about one MailDomain in one pass.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The MailDomain, with the status that it has.
+    pub object: Arc<MailDomain>,
+    /// The time of this pass.
+    pub now: Timestamp,
+    /// Its MailCertificate.
+    pub certificate: CertificateView,
+    /// The workloads that it names, selectors resolved, each one once.
+    pub workloads: Vec<WorkloadView>,
+    /// What the endpoints served when they were last looked at, by [`ProbeTarget::key`]. Lives in memory: the caller
+    /// hands in what the last pass left here, and an empty map after a restart.
+    pub looks: BTreeMap<String, Look>,
+    /// Set when the operator may not list workloads or read Secrets in this namespace. Says which RoleBinding to make.
+    pub forbidden: Option<String>,
+    /// Whom clients trust: see [`anchors`].
+    pub anchors: Anchors,
+    /// What was done in this pass. Empty at its start.
+    pub done: Done,
+}
+
+impl World {
+    /// A world without workloads and looks, in which clients trust the Mozilla roots.
+    pub fn new(object: Arc<MailDomain>, now: Timestamp, certificate: CertificateView) -> Self {
+        Self {
+            object,
+            now,
+            certificate,
+            workloads: Vec::new(),
+            looks: BTreeMap::new(),
+            forbidden: None,
+            anchors: Anchors::mozilla(),
+            done: Done::default(),
+        }
+    }
+}
+
+/// The Mozilla roots and the certificates in the active Secret's `ca.crt`, as far as it can be read.
+pub fn anchors(ca_crt: Option<&[u8]>) -> Anchors {
+    let own = ca_crt.and_then(|pem| Chain::from_pem(pem, &PemLimits::BUNDLE).ok());
+    Anchors::mozilla().with(own.iter().flat_map(Chain::iter).cloned())
+}
+
+/// What was done in this pass: nothing is done twice in one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// The MailCertificate was written.
+    pub applied: bool,
+    /// Workloads that were restarted.
+    pub rolled: BTreeSet<(WorkloadKind, String)>,
+    /// Endpoints that were looked at.
+    pub probed: BTreeSet<String>,
+}
+
+/// The MailCertificate of a MailDomain.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CertificateView {
+    /// There is none of that name.
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// One has the name of this MailDomain's own and is not controlled by it.
+    Conflict {
+        /// The name.
+        name: String,
+        /// Who controls it (`MailDomain/other`), if anybody does.
+        owner: Option<String>,
+    },
+    /// It exists, and this MailDomain may use it.
+    Found(Arc<MailCertificate>),
+}
+
+impl CertificateView {
+    /// The name of the MailCertificate to look for: the one that `ref` names, else the MailDomain's own name.
+    pub fn name_for(domain: &MailDomain) -> String {
+        let reference = domain.spec.certificate.reference.as_ref();
+        reference.map_or_else(|| domain.name_any(), |r| r.name.clone())
+    }
+
+    /// Judges what was found under [`CertificateView::name_for`]. One that a `ref` names may belong to anybody.
+    pub fn of(domain: &MailDomain, found: Option<Arc<MailCertificate>>) -> Self {
+        let Some(certificate) = found else {
+            return Self::NotFound { name: Self::name_for(domain) };
+        };
+        if domain.spec.certificate.reference.is_some() {
+            return Self::Found(certificate);
+        }
+        let owner = certificate.owner_references().iter().find(|o| o.controller == Some(true));
+        match owner {
+            Some(o) if domain.uid().as_deref() == Some(o.uid.as_str()) => Self::Found(certificate),
+            other => {
+                let owner = other.map(|o| format!("{}/{}", o.kind, o.name));
+                Self::Conflict { name: certificate.name_any(), owner }
+            }
+        }
+    }
+}
+
+/// A workload that the MailDomain names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadView {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name, or the selector's text when nothing matches it.
+    pub name: String,
+    /// What was found.
+    pub found: WorkloadFound,
+    /// Fingerprints of the active certificates of other MailDomains that name this workload. With them, all MailDomains
+    /// that share it want the same annotation.
+    pub also: BTreeSet<String>,
+}
+
+/// What was found under a workload's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkloadFound {
+    /// Nothing.
+    NotFound,
+    /// It exists.
+    Found {
+        /// The annotation [`keys::POD_TEMPLATE_FINGERPRINT`](crate::api::keys::POD_TEMPLATE_FINGERPRINT) of its pod
+        /// template.
+        annotation: Option<String>,
+        /// Identifies the pod template: changes when, and only when, pods are replaced.
+        template: String,
+        /// How far its rollout is.
+        progress: Progress,
+    },
+}
+
+/// How far a rollout is, as `kubectl rollout status` would say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Every pod has the current template and is available.
+    RolledOut,
+    /// Pods are being replaced.
+    RollingOut(String),
+    /// It takes a person. The text says why and what to do.
+    Failed(String),
+}
+
+/// A look at an endpoint, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub at: Timestamp,
+    /// Looks in a row that found a problem, with this one.
+    pub failures: u32,
+    /// What was found. Judged anew in every pass, since time alone can change the verdict.
+    pub found: Sighting,
+    /// The active fingerprint at that time.
+    pub fingerprint: String,
+    /// The workloads' pod templates at that time.
+    pub templates: String,
+}
+
+/// What an endpoint showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// A chain, after a complete handshake.
+    Chain {
+        /// The address that answered.
+        address: String,
+        /// DER, the leaf first. Endpoints that serve the same share it in memory.
+        chain: Arc<[Vec<u8>]>,
+    },
+    /// No chain.
+    Failure(LookFailure),
+}
+
+/// An endpoint served a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The address that answered (`192.0.2.1:993`).
+    pub address: String,
+    /// DER, the leaf first.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// A look gave no chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookFailure {
+    /// The verdict's reason, such as `starttls-not-supported`.
+    pub word: String,
+    /// What is wrong, bounded and printable.
+    pub message: String,
+}
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeTarget {
+    /// `IMAPS mail.example.com:993`, then ` via ADDRESS` when one is set.
+    pub key: String,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// How TLS begins.
+    pub tls: TlsMode,
+    /// The name for SNI, and to connect to when `address` is not set, in A-labels.
+    pub host: String,
+    /// Where to connect in place of `host`.
+    pub address: Option<String>,
+    /// TCP port.
+    pub port: u16,
+    /// The name to say in EHLO.
+    pub ehlo_name: String,
+}
+
+/// Something to do about a MailDomain.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Make the MailDomain's own MailCertificate, controlled by it, or give it this spec. Fields that are not set must
+    /// not stay set. Brings [`Fact::CertificateApplied`].
+    ApplyCertificate {
+        /// Its name.
+        name: String,
+        /// Its spec.
+        spec: Box<MailCertificateSpec>,
+    },
+    /// Set the pod template's annotation, which restarts the pods. Brings [`Fact::Rolled`].
+    Roll {
+        /// The workload's kind.
+        kind: WorkloadKind,
+        /// The workload's name.
+        name: String,
+        /// The annotation's value.
+        value: String,
+    },
+    /// Look at an endpoint. Brings [`Fact::Probed`].
+    Probe(ProbeTarget),
+}
+
+/// What an action brought to light.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// The MailCertificate as the API server has it now.
+    CertificateApplied(Arc<MailCertificate>),
+    /// The workload as the API server has it now. [`WorkloadView::also`] is kept from before.
+    Rolled(WorkloadView),
+    /// What an endpoint showed.
+    Probed {
+        /// [`ProbeTarget::key`].
+        key: String,
+        /// When.
+        at: Timestamp,
+        /// What.
+        result: Result<Served, LookFailure>,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApplyCertificate { name, spec } => {
+                write!(f, "write MailCertificate {name} for {}", spec.dns_names.join(", "))
+            }
+            Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
+            Self::Probe(target) => write!(f, "look at {}", target.key),
+        }
+    }
+}

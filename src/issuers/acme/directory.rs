@@ -1,0 +1,92 @@
+//! An ACME server's directory (RFC 8555 section 7.1.1), read for what people need to know about the server.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::failure::{AcmeFailure, printable};
+use super::http::BoundedHttp;
+
+/// What every directory must name.
+pub(crate) const REQUIRED: [&str; 3] = ["newNonce", "newAccount", "newOrder"];
+
+/// The most profiles that are kept of a directory.
+const MAX_PROFILES: usize = 32;
+
+/// What an ACME server says about itself; every text is bounded and printable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryView {
+    /// The URL of the terms that registering an account agrees to.
+    pub terms_of_service: Option<String>,
+    /// The CA's web site.
+    pub website: Option<String>,
+    /// Whether an account needs a binding to an account elsewhere (RFC 8555 section 7.3.4).
+    pub external_account_required: bool,
+    /// Name and description of the profiles an order may ask for (draft-ietf-acme-profiles).
+    pub profiles: BTreeMap<String, String>,
+    /// The domains that a CAA record names to allow this CA.
+    pub caa_identities: Vec<String>,
+    /// Whether the server offers renewal information (RFC 9773).
+    pub renewal_info: bool,
+}
+
+/// The directory URL of `server`: Let's Encrypt's for `LetsEncrypt` and `LetsEncryptStaging`, else `server` itself.
+pub fn server_url(server: &str) -> &str {
+    match server {
+        "LetsEncrypt" => instant_acme::LetsEncrypt::Production.url(),
+        "LetsEncryptStaging" => instant_acme::LetsEncrypt::Staging.url(),
+        url => url,
+    }
+}
+
+/// Reads the directory of `server` (a URL, or one of [`server_url`]'s names).
+pub async fn directory(http: &BoundedHttp, server: &str) -> Result<DirectoryView, AcmeFailure> {
+    let body = http.get_json(server_url(server)).await?;
+    let directory: Value = serde_json::from_slice(&body).unwrap_or_default();
+    for field in REQUIRED {
+        if !directory.get(field).is_some_and(Value::is_string) {
+            let words = format!("the answer is not an ACME directory: it lacks {field}; check the issuer's server URL");
+            return Err(AcmeFailure::needs_user(words));
+        }
+    }
+    Ok(view(&directory))
+}
+
+fn view(directory: &Value) -> DirectoryView {
+    let meta = directory.get("meta").cloned().unwrap_or_default();
+    let text = |field: &str| meta.get(field).and_then(Value::as_str).map(|text| printable(text, 500));
+    let profiles = meta.get("profiles").and_then(Value::as_object).into_iter().flatten();
+    let caa = meta.get("caaIdentities").and_then(Value::as_array).into_iter().flatten();
+    DirectoryView {
+        terms_of_service: text("termsOfService"),
+        website: text("website"),
+        external_account_required: meta.get("externalAccountRequired").and_then(Value::as_bool).unwrap_or(false),
+        profiles: profiles
+            .take(MAX_PROFILES)
+            .map(|(name, about)| (printable(name, 64), printable(about.as_str().unwrap_or_default(), 200)))
+            .collect(),
+        caa_identities: caa.filter_map(Value::as_str).take(16).map(|domain| printable(domain, 253)).collect(),
+        renewal_info: directory.get("renewalInfo").is_some_and(Value::is_string),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_for_lets_encrypt() {
+        assert_eq!(server_url("LetsEncrypt"), "https://acme-v02.api.letsencrypt.org/directory");
+        assert_eq!(server_url("LetsEncryptStaging"), "https://acme-staging-v02.api.letsencrypt.org/directory");
+        assert_eq!(server_url("https://ca.example/dir"), "https://ca.example/dir");
+    }
+
+    #[test]
+    fn a_view_takes_odd_values_as_absent() {
+        let odd =
+            serde_json::json!({"meta": {"termsOfService": 7, "profiles": ["x"], "caaIdentities": [1, "ca.example"]}});
+        let expected = DirectoryView { caa_identities: vec!["ca.example".into()], ..DirectoryView::default() };
+        assert_eq!(view(&odd), expected);
+        assert_eq!(view(&Value::Null), DirectoryView::default());
+    }
+}

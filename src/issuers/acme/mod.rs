@@ -1,0 +1,14 @@
+//! The client side of ACME (RFC 8555), as single steps.
+//!
+//! Each function asks the server once about one thing (an order with its authorizations counts as one) and returns
+//! what it saw. Nothing here sleeps, polls or decides: the caller stores the outcome and comes back. Every request is
+//! bounded in time and bytes, and so is every step as a whole ([`http::Limits`]).
+
+pub mod account;
+mod answer;
+pub mod directory;
+pub mod failure;
+pub mod http;
+pub mod order;
+
+pub use answer::MAX_RETRY_AFTER;

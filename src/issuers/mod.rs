@@ -1,0 +1,3 @@
+//! Who signs: one folder per kind of issuer.
+
+pub mod acme;

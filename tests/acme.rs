@@ -1,0 +1,10 @@
+//! The ACME client and the http-01 solver against Pebble, and against servers that misbehave as Pebble cannot.
+
+#[path = "acme/faults.rs"]
+mod faults;
+#[path = "acme/lifecycle.rs"]
+mod lifecycle;
+#[path = "acme/selfcheck.rs"]
+mod selfcheck;
+#[path = "acme/server.rs"]
+mod server;
