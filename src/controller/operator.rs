@@ -127,6 +127,11 @@ pub async fn run(
         metrics,
     });
     let work = stop.child_token();
+    tokio::select! {
+        () = kinds.synced() => {}
+        () = stop.cancelled() => return parts.finish(Some(leader)).await,
+        () = leader.token().cancelled() => return parts.finish(Some(leader)).await,
+    }
     control(&mut parts, &context, queues, &settings, &work);
     parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
     parts.spawn("the sweep", sweep_at_start(context, work.clone()));

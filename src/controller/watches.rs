@@ -107,6 +107,14 @@ where
         }
     }
 
+    /// Waits until every object that exists is known.
+    async fn synced(&self) {
+        for cache in &self.caches {
+            // Fails only when the watch has ended, and then the operator ends.
+            let _ = cache.store.wait_until_ready().await;
+        }
+    }
+
     /// Every object.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.caches.iter().flat_map(|c| c.store.state()).collect()
@@ -162,6 +170,13 @@ impl Kinds {
         } else if let Some(o) = any.downcast_ref::<MailIssuer>() {
             self.issuers.remember(o.clone());
         }
+    }
+
+    /// Waits until every object that exists is known: what is not known yet must not be taken for missing.
+    pub async fn synced(&self) {
+        self.issuers.synced().await;
+        self.certificates.synced().await;
+        self.domains.synced().await;
     }
 
     /// Asks for a pass over every object, for instance because the clock was set.
