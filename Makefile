@@ -4,6 +4,8 @@ CARGO_TARGET_DIR ?= $(MAILCERT_CACHE)/target
 export MAILCERT_CACHE CARGO_TARGET_DIR
 
 CARGO ?= cargo
+# Certificates that the benchmark issues.
+N ?= 1000
 # Where the demo's cluster lives. A short path: sockets lie below it.
 DEMO ?= /tmp/mailcert-demo
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
@@ -35,7 +37,7 @@ lint: ## Check format and lints
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 bench: tools ## Measure against the raw API server
-	$(CARGO) bench --locked
+	N=$(N) $(CARGO) bench --locked
 
 demo: packages tools images ## Start a node with an ACME server, a mail server and the operator's image (as root)
 	$(CARGO) build --release --locked

@@ -48,12 +48,27 @@ fn check_crds() {
     for (path, content) in &files {
         check(path, content);
     }
-    for folder in ["crds", "charts/mailcert/templates/crds"] {
+    for folder in ["crds", "charts/mailcert/templates/crds", "docs/reference"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy());
             assert!(files.contains_key(&path), "{path} is not generated from any kind: remove it");
         }
     }
+}
+
+/// The part of the README that is made from the code.
+const BEGIN: &str = "<!-- made from src/api/reasons.rs by `make generate` -->\n";
+const END: &str = "<!-- end -->\n";
+
+#[test]
+fn the_readme_explains_every_condition_and_reason() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (before, rest) = readme.split_once(BEGIN).expect("README.md has the begin mark");
+    let (_, after) = rest.split_once(END).expect("README.md has the end mark");
+    let page = generate::files().unwrap().remove("docs/reference/conditions.md").unwrap();
+    let (_, tables) = page.split_once("\n## ").unwrap();
+    let tables = format!("## {tables}").replace("\n## ", "\n### ").replacen("## ", "### ", 1);
+    check("README.md", &format!("{before}{BEGIN}\n{tables}\n{END}{after}"));
 }
 
 #[test]

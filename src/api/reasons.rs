@@ -1,12 +1,14 @@
 //! Condition types and reasons. They are API: the README documents each, and a test says when one is missing there.
 
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident: $($(#[$doc:meta])* $word:ident = $text:literal,)*) => {
+    ($(#[$meta:meta])* $name:ident: $(#[doc = $doc:literal] $word:ident = $text:literal,)*) => {
         $(#[$meta])*
         pub mod $name {
-            $($(#[$doc])* pub const $word: &str = $text;)*
+            $(#[doc = $doc] pub const $word: &str = $text;)*
             /// Every word of this module.
             pub const ALL: &[&str] = &[$($text),*];
+            /// Every word of this module with its meaning.
+            pub const MEANINGS: &[(&str, &str)] = &[$(($text, $doc)),*];
         }
     };
 }

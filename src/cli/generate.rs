@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-use super::crds;
+use super::{crds, reference};
 
 /// Why nothing could be generated: always a bug in the code that generates.
 #[derive(Debug, thiserror::Error)]
@@ -34,11 +34,13 @@ pub fn files() -> Result<BTreeMap<String, String>, GenerateError> {
     let mut files = BTreeMap::new();
     for crd in crds::all() {
         let yaml = yaml(&crd)?;
-        let name = crd.metadata.name.unwrap_or_default();
+        let name = crd.metadata.name.clone().unwrap_or_default();
         let plural = &crd.spec.names.plural;
         files.insert(format!("charts/mailcert/templates/crds/{plural}.yaml"), chart_crd(&name, &yaml)?);
         files.insert(format!("crds/{plural}.yaml"), format!("{HEADER}{yaml}"));
+        files.insert(format!("docs/reference/{plural}.md"), reference::kind(&crd));
     }
+    files.insert("docs/reference/conditions.md".to_owned(), reference::conditions());
     Ok(files)
 }
 

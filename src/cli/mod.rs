@@ -3,6 +3,7 @@
 pub mod crds;
 pub mod generate;
 mod operator;
+mod reference;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::workloads;
+use super::{secrets, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -124,6 +124,7 @@ async fn ca_crt(context: &Context, namespace: &str, name: &str) -> Result<Option
     Ok(pem)
 }
 
+/// Makes the MailDomain's own MailCertificate, or gives the one there is this whole spec: what is not set goes.
 async fn apply(
     context: &Context,
     owner: &MailDomain,
@@ -132,15 +133,24 @@ async fn apply(
 ) -> Result<Fact, PassError> {
     let namespace = owner.namespace().unwrap_or_default();
     let api: Api<MailCertificate> = Api::namespaced(context.client.clone(), &namespace);
-    let body = json!({
-        "apiVersion": MailCertificate::api_version(&()),
-        "kind": MailCertificate::kind(&()),
-        "metadata": {"name": name, "ownerReferences": owner.controller_owner_ref(&()).map(|o| vec![o])},
-        "spec": spec,
-    });
-    let params = PatchParams::apply(keys::FIELD_MANAGER).force();
-    let doing = format!("writing MailCertificate {name}");
-    let applied = api.patch(name, &params, &Patch::Apply(&body)).await.map_err(PassError::api(doing))?;
+    let doing = || format!("writing MailCertificate {name}");
+    let applied = match context.kinds.certificates.get(&(namespace, name.to_owned())) {
+        Some(present) => {
+            let operations = json!([
+                {"op": "test", "path": "/metadata/uid", "value": present.uid()},
+                {"op": "replace", "path": "/spec", "value": spec},
+            ]);
+            let patch =
+                serde_json::from_value(operations).map_err(|e| PassError::api(doing())(kube::Error::SerdeError(e)))?;
+            api.patch(name, &secrets::params(), &Patch::Json::<()>(patch)).await
+        }
+        None => {
+            let mut made = MailCertificate::new(name, spec.clone());
+            made.metadata.owner_references = owner.controller_owner_ref(&()).map(|o| vec![o]);
+            api.create(&secrets::post(), &made).await
+        }
+    };
+    let applied = applied.map_err(PassError::api(doing()))?;
     context.kinds.certificates.remember(applied.clone());
     Ok(Fact::CertificateApplied(Arc::new(applied)))
 }

@@ -17,6 +17,7 @@ mod issuer;
 mod operator;
 mod order;
 mod pass;
+mod queue;
 mod relations;
 mod report;
 mod secrets;

@@ -22,8 +22,9 @@ use super::exposures;
 use super::index::Key;
 use super::issuer::Issuers;
 use super::pass::{PassError, Subject, pass};
+use super::queue::Queue;
 use super::relations::{Relations, key};
-use super::watches::{Bindings, Caches, Kinds, KindsServed, Queue, Served, Watcher, watch_own};
+use super::watches::{Bindings, Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
 use crate::operating::lease::{Candidate, Leader};
@@ -184,9 +185,9 @@ impl Parts {
 
 /// The queues of every kind, one for each cache.
 struct Queues {
-    issuers: Vec<(kube::runtime::reflector::Store<MailIssuer>, Queue<MailIssuer>)>,
-    certificates: Vec<(kube::runtime::reflector::Store<MailCertificate>, Queue<MailCertificate>)>,
-    domains: Vec<(kube::runtime::reflector::Store<MailDomain>, Queue<MailDomain>)>,
+    issuers: Vec<(kube::runtime::reflector::Store<MailIssuer>, Queue)>,
+    certificates: Vec<(kube::runtime::reflector::Store<MailCertificate>, Queue)>,
+    domains: Vec<(kube::runtime::reflector::Store<MailDomain>, Queue)>,
 }
 
 /// What a change of an own kind means for the others.
@@ -198,22 +199,22 @@ struct Watching {
 }
 
 impl Watcher<MailIssuer> for Watching {
-    async fn changed(&self, object: &MailIssuer, _: bool) {
+    fn changed(&self, object: &MailIssuer, _: bool) {
         self.relations.issuer(object);
         for user in self.relations.users.of(&key(object)) {
-            self.kinds.certificates.trigger(&user).await;
+            self.kinds.certificates.trigger(&user);
         }
     }
-    async fn gone(&self, key: &Key) {
+    fn gone(&self, key: &Key) {
         self.relations.issuer_gone(key);
         for user in self.relations.users.of(key) {
-            self.kinds.certificates.trigger(&user).await;
+            self.kinds.certificates.trigger(&user);
         }
     }
 }
 
 impl Watcher<MailCertificate> for Watching {
-    async fn changed(&self, object: &MailCertificate, _: bool) {
+    fn changed(&self, object: &MailCertificate, _: bool) {
         let own = key(object);
         self.relations.certificate(object);
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
@@ -223,34 +224,34 @@ impl Watcher<MailCertificate> for Watching {
             key_authorization: c.key_authorization.clone(),
         });
         self.challenges.replace_for(format!("{}/{}", own.0, own.1), entries.collect());
-        self.tell_domains(&own).await;
+        self.tell_domains(&own);
     }
-    async fn gone(&self, key: &Key) {
+    fn gone(&self, key: &Key) {
         self.relations.certificate_gone(key);
         self.challenges.remove(&format!("{}/{}", key.0, key.1));
         self.metrics.remove_certificate(&key.0, &key.1);
-        self.tell_domains(key).await;
+        self.tell_domains(key);
     }
 }
 
 impl Watching {
     /// The MailDomains that use it, and those that share a workload with them.
-    async fn tell_domains(&self, certificate: &Key) {
+    fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
-            self.kinds.domains.trigger(&domain).await;
+            self.kinds.domains.trigger(&domain);
         }
     }
 }
 
 impl Watcher<MailDomain> for Watching {
-    async fn changed(&self, object: &MailDomain, news: bool) {
+    fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
         if news && let Some(template) = &object.spec.certificate.template {
             let namespace = object.namespace().unwrap_or_default();
-            self.kinds.issuers.trigger(&super::relations::issuer_key(&template.issuer_ref, &namespace)).await;
+            self.kinds.issuers.trigger(&super::relations::issuer_key(&template.issuer_ref, &namespace));
         }
     }
-    async fn gone(&self, key: &Key) {
+    fn gone(&self, key: &Key) {
         self.relations.domain_gone(key);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }
@@ -274,7 +275,7 @@ fn watch_kind<K>(
     health: &Health,
     name: &'static str,
     caches: fn(&Kinds) -> &Caches<K>,
-) -> Vec<(kube::runtime::reflector::Store<K>, Queue<K>)>
+) -> Vec<(kube::runtime::reflector::Store<K>, Queue)>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -331,15 +332,16 @@ fn control(
 fn run_kind<S: Subject>(
     context: Arc<Context>,
     store: kube::runtime::reflector::Store<S::Object>,
-    queue: Queue<S::Object>,
+    queue: Queue,
     settings: &OperatorSettings,
     stop: CancellationToken,
     caches: fn(&Kinds) -> &Caches<S::Object>,
 ) -> impl Future<Output = ()> + Send + use<S> {
     let timeout = settings.reconcile_timeout;
     let config = Config::default().concurrency(settings.concurrency);
-    let requests = futures::stream::unfold(queue, |mut queue| async move {
-        let next: ObjectRef<S::Object> = queue.recv().await?;
+    let requests = futures::stream::unfold(queue, |queue| async move {
+        let (namespace, name) = queue.pop().await;
+        let next = ObjectRef::<S::Object>::new(&name).within(&namespace);
         Some((Ok::<_, std::convert::Infallible>(ReconcileRequest::from(next)), queue))
     });
     let requests = requests.take_until(stop.cancelled_owned());
@@ -416,7 +418,7 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
         let steady = i64::try_from(now.1.duration_since(before.1).as_secs()).unwrap_or(i64::MAX);
         if (wall - steady).abs() > JUMP_SECONDS {
             tracing::warn!(seconds = wall - steady, "the clock has jumped: looking at everything again");
-            kinds.trigger_all().await;
+            kinds.trigger_all();
         }
         before = now;
     }

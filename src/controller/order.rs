@@ -57,10 +57,8 @@ macro_rules! account_or_failed {
 /// Creates an order.
 pub async fn create(context: &Context, object: &MailCertificate, names: Vec<String>) -> Result<Fact, PassError> {
     let account = account_or_failed!(context, object);
-    let mut dns_names = names.clone();
-    dns_names.sort();
     let request = OrderRequest { names, profile: None, replaces: None };
-    Ok(fact(account.new_order(&request).await, |o| Fact::OrderCreated(view(o), dns_names)))
+    Ok(fact(account.new_order(&request).await, |o| Fact::OrderCreated(view(o))))
 }
 
 /// Looks at an order.

@@ -214,11 +214,13 @@ pub async fn prune(context: &Context, object: &MailCertificate, number: i64, nam
     }
 }
 
-fn post() -> PostParams {
+/// As mailcert's field manager.
+pub fn post() -> PostParams {
     PostParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
-fn params() -> PatchParams {
+/// As mailcert's field manager.
+pub fn params() -> PatchParams {
     PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 

@@ -19,15 +19,13 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::index::{Key, SecretMeta};
+use super::queue::Queue;
 use super::relations::{Relations, key};
 use crate::api::{MailCertificate, MailDomain, MailIssuer, keys};
 use crate::operating::http::Gate;
-
-/// Objects to look at, waiting for a free worker.
-const QUEUE: usize = 4096;
 
 /// One cache of a kind: of a namespace, or of all.
 pub struct Cache<K: Resource<DynamicType = ()> + 'static> {
@@ -35,7 +33,7 @@ pub struct Cache<K: Resource<DynamicType = ()> + 'static> {
     pub namespace: Option<String>,
     /// The objects as they were watched last.
     pub store: Store<K>,
-    queue: mpsc::Sender<ObjectRef<K>>,
+    queue: Queue,
 }
 
 /// The caches of a kind.
@@ -45,10 +43,8 @@ pub struct Caches<K: Resource<DynamicType = ()> + 'static> {
     written: Mutex<HashMap<Key, Arc<K>>>,
 }
 
-/// Where triggers of one cache come out.
-pub type Queue<K> = mpsc::Receiver<ObjectRef<K>>;
 /// A cache's writing side and its queue, to be served.
-pub type Served<K> = (Option<String>, reflector::store::Writer<K>, Store<K>, Queue<K>);
+pub type Served<K> = (Option<String>, reflector::store::Writer<K>, Store<K>, Queue);
 
 impl<K> Caches<K>
 where
@@ -59,8 +55,8 @@ where
         let mut served = Vec::new();
         for namespace in namespaces {
             let (store, writer) = reflector::store::<K>();
-            let (queue, receiver) = mpsc::channel(QUEUE);
-            served.push((namespace.clone(), writer, store.clone(), receiver));
+            let queue = Queue::default();
+            served.push((namespace.clone(), writer, store.clone(), queue.clone()));
             caches.push(Cache { namespace: namespace.clone(), store, queue });
         }
         (Self { caches, written: Mutex::new(HashMap::new()) }, served)
@@ -98,19 +94,16 @@ where
     }
 
     /// Asks for a pass over an object.
-    pub async fn trigger(&self, key: &Key) {
+    pub fn trigger(&self, key: &Key) {
         if let Some(cache) = self.cache(&key.0) {
-            // The receiver ends only with the operator.
-            let _ = cache.queue.send(ObjectRef::new(&key.1).within(&key.0)).await;
+            cache.queue.push(key.clone());
         }
     }
 
     /// Asks for a pass over every object.
-    pub async fn trigger_all(&self) {
+    pub fn trigger_all(&self) {
         for cache in &self.caches {
-            for object in cache.store.state() {
-                let _ = cache.queue.send(ObjectRef::from_obj(&*object)).await;
-            }
+            cache.store.state().iter().for_each(|object| cache.queue.push(key(&**object)));
         }
     }
 
@@ -172,19 +165,19 @@ impl Kinds {
     }
 
     /// Asks for a pass over every object, for instance because the clock was set.
-    pub async fn trigger_all(&self) {
-        self.issuers.trigger_all().await;
-        self.certificates.trigger_all().await;
-        self.domains.trigger_all().await;
+    pub fn trigger_all(&self) {
+        self.issuers.trigger_all();
+        self.certificates.trigger_all();
+        self.domains.trigger_all();
     }
 }
 
 /// What becomes of the events of an own kind.
 pub trait Watcher<K>: Send + Sync {
     /// It was created or changed; `news`: in a way that asks for a pass.
-    fn changed(&self, object: &K, news: bool) -> impl Future<Output = ()> + Send;
+    fn changed(&self, object: &K, news: bool);
     /// It was deleted.
-    fn gone(&self, key: &Key) -> impl Future<Output = ()> + Send;
+    fn gone(&self, key: &Key);
 }
 
 /// Watches one cache of an own kind for ever.
@@ -221,35 +214,35 @@ pub async fn watch_own<K>(
             Ok(Event::InitApply(object)) => {
                 listed.insert(key(&object));
                 seen.insert(key(&object), spec_hash(&object));
-                watcher.changed(&object, false).await;
+                watcher.changed(&object, false);
             }
             Ok(Event::InitDone) => {
                 let gone: Vec<Key> = seen.keys().filter(|k| !listed.contains(*k)).cloned().collect();
                 for key in gone {
                     seen.remove(&key);
                     caches.forget(&key);
-                    watcher.gone(&key).await;
+                    watcher.gone(&key);
                 }
                 gate.set(true);
                 for key in &listed {
-                    caches.trigger(key).await;
+                    caches.trigger(key);
                 }
             }
             Ok(Event::Apply(object)) => {
                 let hash = spec_hash(&object);
                 let news = seen.insert(key(&object), hash) != Some(hash);
-                watcher.changed(&object, news).await;
+                watcher.changed(&object, news);
                 if news {
-                    caches.trigger(&key(&object)).await;
+                    caches.trigger(&key(&object));
                 }
             }
             Ok(Event::Delete(object)) => {
                 let key = key(&object);
                 seen.remove(&key);
                 caches.forget(&key);
-                watcher.gone(&key).await;
+                watcher.gone(&key);
                 // Finds nothing, and so forgets what is remembered of it.
-                caches.trigger(&key).await;
+                caches.trigger(&key);
             }
             Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "the watch was interrupted"),
         }
@@ -351,24 +344,24 @@ impl Bindings {
                 Ok(Event::Init) => listed.clear(),
                 Ok(Event::InitApply(secret)) => {
                     listed.insert(key(&secret));
-                    self.secret_changed(&secret).await;
+                    self.secret_changed(&secret);
                 }
                 Ok(Event::InitDone) => {
                     for gone in self.relations.secrets.keys(namespace.as_deref()).difference(&listed) {
-                        self.secret_gone(gone).await;
+                        self.secret_gone(gone);
                     }
                     if self.set(namespace.as_deref(), Binding::Synced) {
-                        self.look_again(namespace.as_deref()).await;
+                        self.look_again(namespace.as_deref());
                     }
                 }
-                Ok(Event::Apply(secret)) => self.secret_changed(&secret).await,
-                Ok(Event::Delete(secret)) => self.secret_gone(&key(&secret)).await,
-                Err(error) => self.failed(namespace.as_deref(), &error).await,
+                Ok(Event::Apply(secret)) => self.secret_changed(&secret),
+                Ok(Event::Delete(secret)) => self.secret_gone(&key(&secret)),
+                Err(error) => self.failed(namespace.as_deref(), &error),
             }
         }
     }
 
-    async fn failed(&self, namespace: Option<&str>, error: &watcher::Error) {
+    fn failed(&self, namespace: Option<&str>, error: &watcher::Error) {
         let forbidden = match error {
             watcher::Error::InitialListFailed(kube::Error::Api(s))
             | watcher::Error::WatchStartFailed(kube::Error::Api(s))
@@ -388,25 +381,25 @@ impl Bindings {
         );
         tracing::warn!("{why}");
         if self.set(namespace, Binding::Forbidden(why)) {
-            self.look_again(namespace).await;
+            self.look_again(namespace);
         }
     }
 
     /// Every object there has something new to say.
-    async fn look_again(&self, namespace: Option<&str>) {
+    fn look_again(&self, namespace: Option<&str>) {
         let there = |key: &Key| namespace.is_none_or(|ns| ns == key.0);
         for object in self.kinds.certificates.all().iter().filter(|o| there(&key(&***o))) {
-            self.kinds.certificates.trigger(&key(&**object)).await;
+            self.kinds.certificates.trigger(&key(&**object));
         }
         for object in self.kinds.domains.all().iter().filter(|o| there(&key(&***o))) {
-            self.kinds.domains.trigger(&key(&**object)).await;
+            self.kinds.domains.trigger(&key(&**object));
         }
         for object in self.kinds.issuers.all().iter().filter(|o| there(&key(&***o))) {
-            self.kinds.issuers.trigger(&key(&**object)).await;
+            self.kinds.issuers.trigger(&key(&**object));
         }
     }
 
-    async fn secret_changed(&self, secret: &PartialObjectMeta<Secret>) {
+    fn secret_changed(&self, secret: &PartialObjectMeta<Secret>) {
         let key = key(secret);
         let labels = secret.labels();
         let ours = labels.get(keys::MANAGED_BY).is_some_and(|m| m == keys::MANAGER);
@@ -419,15 +412,15 @@ impl Bindings {
             return;
         }
         self.relations.secrets.set(key.clone(), meta);
-        self.trigger_users(&key).await;
+        self.trigger_users(&key);
     }
 
-    async fn secret_gone(&self, key: &Key) {
+    fn secret_gone(&self, key: &Key) {
         self.relations.secrets.remove(key);
-        self.trigger_users(key).await;
+        self.trigger_users(key);
     }
 
-    async fn trigger_users(&self, secret: &Key) {
+    fn trigger_users(&self, secret: &Key) {
         let version = self.relations.secrets.get(&secret.0, &secret.1).map(|m| m.version);
         for user in self.relations.claims.of(secret) {
             // The operator's own write, whose status is written already, is no news.
@@ -437,13 +430,13 @@ impl Bindings {
                 .get(&user)
                 .and_then(|c| c.status.as_ref()?.active.as_ref()?.secret_resource_version.clone());
             if known.is_none() || known != version {
-                self.kinds.certificates.trigger(&user).await;
+                self.kinds.certificates.trigger(&user);
             }
         }
         for user in self.relations.issuers.of(secret) {
-            self.kinds.issuers.trigger(&user).await;
+            self.kinds.issuers.trigger(&user);
             for certificate in self.relations.users.of(&user) {
-                self.kinds.certificates.trigger(&certificate).await;
+                self.kinds.certificates.trigger(&certificate);
             }
         }
     }
@@ -458,7 +451,7 @@ impl Bindings {
         while let Some(event) = stream.next().await {
             match event {
                 Ok(Event::Apply(w) | Event::Delete(w)) => {
-                    self.workload_changed(&W::kind(&()), &key(&w), w.labels()).await;
+                    self.workload_changed(&W::kind(&()), &key(&w), w.labels());
                 }
                 Ok(Event::Init | Event::InitApply(_) | Event::InitDone) => {}
                 Err(error) => tracing::warn!(kind = %W::kind(&()), namespace, %error, "the watch was interrupted"),
@@ -466,12 +459,12 @@ impl Bindings {
         }
     }
 
-    async fn workload_changed(&self, kind: &str, workload: &Key, labels: &BTreeMap<String, String>) {
+    fn workload_changed(&self, kind: &str, workload: &Key, labels: &BTreeMap<String, String>) {
         for domain in self.relations.domains_in.of(&workload.0) {
             let names_it =
                 self.kinds.domains.get(&domain).is_some_and(|d| super::workloads::names(&d, kind, &workload.1, labels));
             if names_it {
-                self.kinds.domains.trigger(&domain).await;
+                self.kinds.domains.trigger(&domain);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A pass over an object goes `observe → decide → act → learn → decide → … → report`. [`Decision::actions`] are so
 //! specific that acting on them takes no choice. What acting brought to light is a fact that the world learns before
 //! `decide` is asked again, until there is nothing left to do in this pass. A failed check is data, never an `Err`.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod backoff;
 pub mod certificate;

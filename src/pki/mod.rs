@@ -5,6 +5,7 @@
 //! webpki) are used in this module only; the rest of the crate sees the types below.
 //!
 //! Every parser is bounded in bytes, reads untrusted input, and never panics.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod bundle;
 pub mod cert;

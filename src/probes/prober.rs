@@ -6,14 +6,14 @@ use super::line::Deadline;
 use super::sighting::Sighting;
 use super::target::{Limits, Target};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 /// How many looks run at once when nothing else is said.
 pub const DEFAULT_CONCURRENCY: usize = 32;
 
-/// Runs looks, a bounded number at once and never two at one IP address. Share one; it is cheap to keep.
+/// Runs looks, a bounded number at once and never two at one address and port. Share one; it is cheap to keep.
 #[derive(Debug)]
 pub struct Prober {
     limits: Limits,
@@ -59,16 +59,16 @@ type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// One lock per address that is looked at or waited for.
 #[derive(Debug, Default)]
-struct Addresses(Mutex<HashMap<IpAddr, Turn>>);
+struct Addresses(Mutex<HashMap<SocketAddr, Turn>>);
 
 impl Addresses {
-    fn map(&self) -> MutexGuard<'_, HashMap<IpAddr, Turn>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<SocketAddr, Turn>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for every address. They are taken in order, so that two looks cannot wait for each other.
     async fn take(self: &Arc<Self>, addresses: &[SocketAddr]) -> Vec<Held> {
-        let mut wanted: Vec<_> = addresses.iter().map(SocketAddr::ip).collect();
+        let mut wanted = addresses.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
         let mut held = Vec::new();
@@ -90,7 +90,7 @@ struct Held {
 
 /// Removes an address from the map when nobody else uses it.
 struct Entry {
-    address: IpAddr,
+    address: SocketAddr,
     turn: Turn,
     all: Arc<Addresses>,
 }

@@ -30,28 +30,28 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, origin: Orig
     if let Some(message) = cannot_ask(state, wanted) {
         return Step::blocked(reason::INVALID_SPEC, message);
     }
+    let names = wanted.without(state.attempt.iter().flat_map(|a| &a.omitted_names).map(|o| o.name.as_str()));
+    if let Some(why) = outdated(state, &names) {
+        return drop_order(state, why);
+    }
     let key = match stored_key(state) {
         Ok(key) => key,
         Err(step) => return *step,
     };
-    let names = wanted.without(state.attempt.iter().flat_map(|a| &a.omitted_names).map(|o| o.name.as_str()));
     let Some(order) = state.attempt.as_ref().and_then(|a| a.order.clone()) else {
         return Step::act(vec![Action::CreateOrder { dns_names: names.into_iter().collect() }]);
     };
-    if !order.finalized && order.dns_names.iter().cloned().collect::<BTreeSet<_>>() != names {
-        return drop_order(state, &order, "the names have changed");
-    }
     let Some(view) = state.world.learnt.order.clone() else {
         return Step::act(vec![Action::LookAtOrder { url: order.url }]);
     };
-    if state.world.learnt.created_order.is_some() || state.world.learnt.finalized {
+    if state.world.learnt.created_order || state.world.learnt.finalized {
         // The status first: replicas answer challenges from it, and a restart goes on from it.
         return Step::working(reason::ORDER_PENDING, waiting_text(&order), state.soon(1));
     }
     match view.status {
         OrderStatus::Pending => pending(state, wanted, acme, &order, &view),
-        OrderStatus::Ready => finalize(state, &order, &key, &names),
-        OrderStatus::Processing => Step::working(
+        OrderStatus::Ready if !order.finalized => finalize(state, &order, &key, &names),
+        OrderStatus::Processing | OrderStatus::Ready => Step::working(
             reason::ORDER_PENDING,
             format!("the CA is making the certificate (order {})", order.url),
             state.poll(&order, &view),
@@ -60,8 +60,21 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, origin: Orig
             let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
             Step::act(vec![Action::Download { url: order.url, revision, key, origin }])
         }
-        OrderStatus::Invalid => invalid(state, wanted, &order, &view),
+        OrderStatus::Invalid => invalid(state, wanted, &view),
     }
+}
+
+/// Why the order under way cannot lead to what is wanted now.
+fn outdated(state: &State<'_>, names: &BTreeSet<String>) -> Option<&'static str> {
+    let order = state.attempt.as_ref()?.order.as_ref()?;
+    if state.world.learnt.created_order {
+        return None;
+    }
+    if order.dns_names.iter().cloned().collect::<BTreeSet<_>>() != *names {
+        return Some("the names have changed");
+    }
+    // It may name another issuer, which knows nothing of this order.
+    state.spec_is_new().then_some("the spec has changed")
 }
 
 /// What no ACME order with HTTP-01 can ask for.
@@ -92,6 +105,9 @@ fn stored_key(state: &mut State<'_>) -> Result<Arc<PrivateKey>, Box<Step>> {
             },
         }
     }
+    if state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.finalized) {
+        return Err(Box::new(drop_order(state, "the key that the CA was asked to certify is gone")));
+    }
     let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
     let key = match super::issue::kept_key(state, &spec) {
         Err(step) => return Err(step),
@@ -104,7 +120,11 @@ fn stored_key(state: &mut State<'_>) -> Result<Arc<PrivateKey>, Box<Step>> {
 
 fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order, view: &OrderView) -> Step {
     if let Some(name) = view.authorizations.iter().find(|a| !a.valid && a.http01.is_none()).map(|a| &a.name) {
-        return refuse(state, order, format!("the CA offers no HTTP-01 challenge for {name}"));
+        let problem = "the CA offers no HTTP-01 challenge".to_owned();
+        if wanted.legacy.contains_key(name) {
+            return omit(state, vec![(name.clone(), problem)]);
+        }
+        return fail(state, reason::ORDER_REFUSED, format!("{problem} for {name}"));
     }
     let open: Vec<&Challenge> = order.challenges.iter().filter(|c| !c.answered).collect();
     if acme.exposes && !order.exposed && !open.is_empty() {
@@ -131,7 +151,7 @@ fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order
         return Step::act(vec![Action::Answer { url: order.url.clone(), names }]);
     }
     match open.iter().find(|c| wanted.legacy.contains_key(&c.name) && c.failures >= LEGACY_PATIENCE) {
-        Some(legacy) => omit(state, order, vec![(legacy.name.clone(), legacy.problem.clone().unwrap_or_default())]),
+        Some(legacy) => omit(state, vec![(legacy.name.clone(), legacy.problem.clone().unwrap_or_default())]),
         None => wait_for_challenges(state, order, view, &open),
     }
 }
@@ -162,7 +182,7 @@ fn finalize(state: &mut State<'_>, order: &Order, key: &PrivateKey, names: &BTre
 }
 
 /// A legacy name that failed is left out of the next order; any other failure is the CA's no.
-fn invalid(state: &mut State<'_>, wanted: &Wanted, order: &Order, view: &OrderView) -> Step {
+fn invalid(state: &mut State<'_>, wanted: &Wanted, view: &OrderView) -> Step {
     let failed: Vec<(String, String)> = view
         .authorizations
         .iter()
@@ -173,43 +193,78 @@ fn invalid(state: &mut State<'_>, wanted: &Wanted, order: &Order, view: &OrderVi
         })
         .collect();
     if !failed.is_empty() && failed.iter().all(|(name, _)| wanted.legacy.contains_key(name)) {
-        return omit(state, order, failed);
+        return omit(state, failed);
     }
     let words = match failed.is_empty() {
         true => view.error.clone().unwrap_or_else(|| "the CA gave no reason".to_owned()),
         false => failed.iter().map(|(n, w)| format!("{n}: {w}")).collect::<Vec<_>>().join("; "),
     };
     let why = if failed.is_empty() { reason::ORDER_REFUSED } else { reason::VALIDATION_FAILED };
-    fail(state, order, why, format!("the CA could not validate the order: {words}"))
-}
-
-fn refuse(state: &mut State<'_>, order: &Order, message: String) -> Step {
-    fail(state, order, reason::ORDER_REFUSED, message)
-}
-
-fn fail(state: &mut State<'_>, order: &Order, reason: &'static str, message: String) -> Step {
-    if order.exposed {
-        return Step::act(vec![Action::Unexpose]);
+    let failure = refusal(why, format!("the CA did not grant the order: {words}"));
+    match refused_legacy(state, wanted, &failure) {
+        Some(name) => omit(state, vec![(name, words)]),
+        None => fail(state, why, failure.message),
     }
-    state.fail(&StepFailure { pace: Pace::Refusal, reason, message, retry_after: None, order_lost: true });
+}
+
+/// A legacy name that the CA refuses by name is left out of the next try.
+pub fn leave_out_refused(state: &mut State<'_>, wanted: &Wanted, failure: &StepFailure) {
+    if let Some(name) = refused_legacy(state, wanted, failure) {
+        leave_out(state, vec![(name, failure.message.clone())]);
+    }
+}
+
+/// The legacy name that a refusal speaks of, where it speaks of no name that is required.
+fn refused_legacy(state: &State<'_>, wanted: &Wanted, failure: &StepFailure) -> Option<String> {
+    let refused = [reason::ORDER_REFUSED, reason::VALIDATION_FAILED].contains(&failure.reason);
+    if !refused || wanted.required.iter().any(|name| speaks_of(&failure.message, name)) {
+        return None;
+    }
+    let omitted = &state.attempt.as_ref()?.omitted_names;
+    let mut left = wanted.legacy.keys().filter(|name| omitted.iter().all(|o| o.name != **name));
+    left.find(|name| speaks_of(&failure.message, name)).cloned()
+}
+
+/// Whether the name stands in the text as a whole, not as a part of another name.
+fn speaks_of(text: &str, name: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let part = |c: &char| c.is_alphanumeric() || *c == '-';
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let mut after = text[at + name.len()..].chars();
+        let continued = match after.next() {
+            Some('.') => after.next().is_some_and(|c| part(&c)),
+            next => next.is_some_and(|c| part(&c)),
+        };
+        !continued && !before.is_some_and(|c| part(&c) || c == '.')
+    })
+}
+
+fn fail(state: &mut State<'_>, reason: &'static str, message: String) -> Step {
+    state.fail(&refusal(reason, message));
     Step::failing(state)
 }
 
-fn omit(state: &mut State<'_>, order: &Order, names: Vec<(String, String)>) -> Step {
-    if !order.exposed
-        && let Some(attempt) = &mut state.attempt
-    {
-        for (name, problem) in names {
-            attempt.omitted_names.push(OmittedName { name, problem, since: Time(state.world.now) });
-        }
-    }
-    drop_order(state, order, "a legacy name cannot be validated and is left out")
+fn refusal(reason: &'static str, message: String) -> StepFailure {
+    StepFailure { pace: Pace::Refusal, reason, message, retry_after: None, order_lost: true }
 }
 
-fn drop_order(state: &mut State<'_>, order: &Order, why: &str) -> Step {
-    if order.exposed {
-        return Step::act(vec![Action::Unexpose]);
-    }
+fn omit(state: &mut State<'_>, names: Vec<(String, String)>) -> Step {
+    leave_out(state, names);
+    drop_order(state, "a legacy name cannot be validated and is left out")
+}
+
+fn leave_out(state: &mut State<'_>, names: Vec<(String, String)>) {
+    let since = Time(state.world.now);
+    let Some(attempt) = &mut state.attempt else { return };
+    attempt.omitted_names.extend(names.into_iter().map(|(name, problem)| OmittedName {
+        name,
+        problem,
+        since: since.clone(),
+    }));
+}
+
+fn drop_order(state: &mut State<'_>, why: &str) -> Step {
     if let Some(attempt) = &mut state.attempt {
         attempt.order = None;
     }

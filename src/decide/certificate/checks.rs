@@ -65,7 +65,7 @@ fn bad(reason: &'static str, message: String) -> Option<Trigger> {
 fn secret_is_lost(look: &Look<'_>) -> Option<Trigger> {
     let name = &look.state.spec.secret_name;
     match &look.state.world.secret {
-        SecretView::Absent if look.state.world.learnt.activated.is_none() => {
+        SecretView::Absent => {
             bad(reason::SECRET_MISSING, format!("the Secret {name} is gone and no copy of its key is kept"))
         }
         SecretView::Ours(secret) if !look.state.holds_active(secret) => {
@@ -145,8 +145,7 @@ fn subject_differs(look: &Look<'_>) -> Option<Trigger> {
 
 fn renewal_asked_for(look: &Look<'_>) -> Option<Trigger> {
     let under_way = look.state.attempt.as_ref().is_some_and(|a| a.reason == reason::RENEWAL_REQUESTED);
-    let asked = look.state.renew_annotation();
-    (under_way || asked.is_some() && asked != look.state.renew_seen.as_deref()).then(|| Trigger {
+    (under_way || look.state.asked_to_renew()).then(|| Trigger {
         reason: reason::RENEWAL_REQUESTED,
         message: format!("the annotation {} asks for a renewal", keys::RENEW),
         still_good: true,

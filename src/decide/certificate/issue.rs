@@ -23,22 +23,21 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
     if let Some(step) = issuer_problem(state) {
         return step;
     }
-    let asked_again = state.renew_annotation().is_some() && state.renew_annotation() != state.renew_seen.as_deref();
     let waits =
         state.attempt.as_ref().is_some_and(|a| backoff::waits(a.retry_time.as_ref().map(|t| t.0), state.world.now));
-    if waits && !state.spec_is_new() && !asked_again {
+    if waits && !state.spec_is_new() && !state.asked_to_renew() {
         return Step::failing(state);
     }
     state.begin(trigger.reason);
     let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
     if let Some(fresh) = state.world.learnt.fresh.clone().filter(|f| f.revision == revision) {
-        return store(state, &fresh, wanted, true);
+        return judge(state, &fresh, wanted, trigger).unwrap_or_else(|| store(state, &fresh));
     }
     if let (Some(name), None) = (state.world.revisions.get(&revision), state.world.read.get(&revision)) {
         return Step::act(vec![Action::ReadRevision { revision, name: name.clone() }]);
     }
-    if let Some(fresh) = stored_already(state, revision, wanted) {
-        return store(state, &fresh, wanted, false);
+    if let Some(fresh) = stored_already(state, revision, wanted, trigger) {
+        return store(state, &fresh);
     }
     let origin = origin(state);
     match state.world.issuer.clone() {
@@ -67,13 +66,22 @@ fn issuer_problem(state: &State<'_>) -> Option<Step> {
 }
 
 /// A revision that a pass stored completely before it was interrupted.
-fn stored_already(state: &State<'_>, revision: i64, wanted: &Wanted) -> Option<Fresh> {
+fn stored_already(state: &State<'_>, revision: i64, wanted: &Wanted, trigger: &Trigger) -> Option<Fresh> {
     let stored = state.world.read.get(&revision)?;
     let pair = stored.content.clone()?;
     let spec = names::key_spec(&state.spec.options.private_key);
-    let fits =
-        defects(state, &pair, wanted).is_empty() && pair.key.matches_spec(&spec) && stored.origin == origin(state);
+    let fits = defects(state, &pair, wanted).is_empty()
+        && pair.key.matches_spec(&spec)
+        && stored.origin == origin(state)
+        && (trigger.reason != reason::RENEWAL_DUE || renews(state, &pair));
     fits.then(|| Fresh { revision, pair, origin: stored.origin.clone() })
+}
+
+/// Whether a stored pair is worth more than the active one: it may lie there for long.
+fn renews(state: &State<'_>, pair: &KeyPair) -> bool {
+    let leaf = pair.chain.leaf();
+    let later = state.active.as_ref().is_none_or(|a| a.not_after.0 < leaf.not_after);
+    later && state.renewal_of(leaf.not_before, leaf.not_after, &leaf.serial) > state.world.now
 }
 
 /// What the new revision will be remembered with.
@@ -118,14 +126,15 @@ fn stored_or_kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<Pr
 
 /// The active key, where the rotation policy keeps it and it is of the kind asked for.
 pub(super) fn kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<PrivateKey>>, Box<Step>> {
-    if state.active.is_none() || state.spec.options.private_key.rotation.policy == RotationPolicy::Always {
+    let Some(active) = &state.active else { return Ok(None) };
+    if state.spec.options.private_key.rotation.policy == RotationPolicy::Always {
         return Ok(None);
     }
+    // A key that somebody else put there is not ours to certify.
+    let fits = |key: &Arc<PrivateKey>| key.matches_spec(spec) && key.spki_sha256().to_string() == active.spki_sha256;
     match &state.world.secret {
         SecretView::Unchanged => Err(Box::new(Step::act(vec![Action::ReadSecret]))),
-        SecretView::Ours(secret) => {
-            Ok(secret.content.as_ref().ok().map(|pair| pair.key.clone()).filter(|key| key.matches_spec(spec)))
-        }
+        SecretView::Ours(secret) => Ok(secret.content.as_ref().ok().map(|pair| pair.key.clone()).filter(fits)),
         SecretView::NotRead | SecretView::Absent | SecretView::Foreign(_) => Ok(None),
     }
 }
@@ -148,26 +157,36 @@ fn defects(state: &State<'_>, pair: &KeyPair, wanted: &Wanted) -> Vec<String> {
     validate_issued(&pair.chain, &pair.key, &expected, None, state.world.now).iter().map(ToString::to_string).collect()
 }
 
-/// Validates, then stores the revision, then keeps the one it replaces, then activates it.
-fn store(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, judge: bool) -> Step {
-    let defects = if judge { defects(state, &fresh.pair, wanted) } else { Vec::new() };
-    if !defects.is_empty() {
-        let message = format!("what was issued is not what was asked for, and is not used: {}", defects.join("; "));
-        let failure = StepFailure {
-            pace: Pace::Refusal,
-            reason: reason::ISSUED_INVALID,
-            message,
-            retry_after: None,
-            order_lost: true,
-        };
-        state.fail(&failure);
-        return Step::failing(state);
-    }
+/// Refuses what was issued where it is not what was asked for, or no improvement.
+fn judge(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trigger: &Trigger) -> Option<Step> {
+    let defects = defects(state, &fresh.pair, wanted);
+    let until = fresh.pair.chain.leaf().not_after;
+    let no_longer =
+        trigger.reason == reason::RENEWAL_DUE && state.active.as_ref().is_some_and(|a| a.not_after.0 >= until);
+    let message = if !defects.is_empty() {
+        format!("what was issued is not what was asked for, and is not used: {}", defects.join("; "))
+    } else if no_longer {
+        format!(
+            "the issuer gave a certificate that ends at {until}, no later than the active one, so it is not used: a \
+             certificate never outlives its CA, so see whether the CA has to be renewed"
+        )
+    } else {
+        return None;
+    };
+    let why = reason::ISSUED_INVALID;
+    state.fail(&StepFailure { pace: Pace::Refusal, reason: why, message, retry_after: None, order_lost: true });
+    Some(Step::failing(state))
+}
+
+/// Stores the revision, then keeps the one it replaces, then activates it.
+fn store(state: &State<'_>, fresh: &Fresh) -> Step {
     let mut actions = Vec::new();
-    let exists = state.world.revisions.contains_key(&fresh.revision);
-    let stored = state.world.read.get(&fresh.revision).is_some_and(|r| r.content.is_some());
-    if !stored && (exists || state.active.is_some()) {
-        let name = super::revision_name(&state.world.object, fresh.revision);
+    let name = state.world.revisions.get(&fresh.revision);
+    let exists = name.is_some();
+    let stored = state.world.read.get(&fresh.revision).and_then(|r| r.content.as_ref());
+    let same = |pair: &KeyPair| pair.chain.leaf().fingerprint == fresh.pair.chain.leaf().fingerprint;
+    if !stored.is_some_and(same) && (exists || state.active.is_some()) {
+        let name = name.cloned().unwrap_or_else(|| super::revision_name(&state.world.object, fresh.revision));
         actions.push(Action::StoreRevision {
             revision: fresh.revision,
             name,
@@ -187,9 +206,6 @@ fn store(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, judge: bool) -> 
         origin: fresh.origin.clone(),
         over: state.secret_version(),
     });
-    if state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.exposed) {
-        actions.push(Action::Unexpose);
-    }
     Step::act(actions)
 }
 

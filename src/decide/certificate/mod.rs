@@ -7,6 +7,7 @@
 //! ```
 
 mod acme;
+pub mod action;
 mod checks;
 mod issue;
 mod names;
@@ -25,7 +26,7 @@ pub use self::names::{Wanted, wanted};
 use self::state::State;
 pub use self::status::notes;
 pub use self::world::{Action, Fact, World};
-use self::world::{OrderView, SecretView};
+use self::world::{OrderView, SecretView, StepFailure};
 use super::{Decision, backoff, jitter};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus, Order};
 use crate::api::reasons::certificate as reason;
@@ -69,8 +70,27 @@ impl Step {
 /// What to do next about a MailCertificate, and its status once that is done.
 pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut state = State::fold(world);
-    let step = next(&mut state);
+    let mut step = next(&mut state);
+    if step.actions.is_empty() {
+        clean_up(&mut state, &mut step);
+    }
     status::conclude(state, step)
+}
+
+/// Nothing stays reachable for an order that is over, or that waits for a person.
+fn clean_up(state: &mut State<'_>, step: &mut Step) {
+    let ended = state.attempt.as_ref().is_none_or(|a| a.order.is_none());
+    let waits = step.stalled && state.world.forbidden.is_none();
+    let exposed = state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.exposed);
+    let Some(order) = state.standing_order().filter(|_| ended || waits && exposed) else { return };
+    // The order is remembered until that is done.
+    if let Some(attempt) = &mut state.attempt {
+        attempt.order = Some(order);
+    }
+    // Where removing them failed just now, the next pass tries again.
+    if state.world.learnt.failure.as_ref().is_none_or(|f| f.order_lost) {
+        step.actions.push(Action::Unexpose);
+    }
 }
 
 fn next(state: &mut State<'_>) -> Step {
@@ -79,8 +99,8 @@ fn next(state: &mut State<'_>) -> Step {
         let message = "somebody else wrote the Secret at the same time: looking again".to_owned();
         return Step::working(reason::ISSUING, message, state.soon(2));
     }
-    if world.learnt.failure.is_some() {
-        return Step::failing(state);
+    if let Some(failure) = &world.learnt.failure {
+        return failed(state, failure);
     }
     if let Some(message) = &world.forbidden {
         return Step { wake: Some(state.soon(60)), ..Step::blocked(reason::FORBIDDEN, message.clone()) };
@@ -100,19 +120,31 @@ fn next(state: &mut State<'_>) -> Step {
         SecretView::Foreign(message) => return Step::blocked(reason::SECRET_CONFLICT, message.clone()),
         SecretView::NotRead => return Step::act(vec![Action::ReadSecret]),
         // Labels and annotations asked for may have changed with the spec.
-        SecretView::Unchanged if state.spec_is_new() => return Step::act(vec![Action::ReadSecret]),
+        SecretView::Unchanged if state.spec_is_new() && world.learnt.activated.is_none() => {
+            return Step::act(vec![Action::ReadSecret]);
+        }
         SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) => {}
     }
     if let Some(step) = repair::step(state) {
         return step;
     }
-    match checks::first(state, &wanted) {
-        Some(trigger) if is_lost(trigger.reason) && repair::contested(state).is_some() => {
-            repair::contested(state).unwrap_or_default()
-        }
-        Some(trigger) => issue::step(state, &trigger, &wanted),
-        None => rest(state),
+    let Some(trigger) = checks::first(state, &wanted) else { return rest(state) };
+    if world.learnt.activated.is_some() {
+        // One write of the Secret in a pass: the status first, then what else there is to do.
+        return Step::working(reason::ISSUING, trigger.message, state.soon(1));
     }
+    let contested = if is_lost(trigger.reason) { repair::contested(state) } else { None };
+    contested.unwrap_or_else(|| issue::step(state, &trigger, &wanted))
+}
+
+/// The step that failed belongs to an attempt, which says when to go on.
+fn failed(state: &mut State<'_>, failure: &StepFailure) -> Step {
+    let wanted = wanted(state.spec).unwrap_or_default();
+    let trigger = checks::first(state, &wanted);
+    state.begin(trigger.map_or(reason::ISSUING, |t| t.reason));
+    state.fail(failure);
+    acme::leave_out_refused(state, &wanted, failure);
+    Step::failing(state)
 }
 
 fn is_lost(reason: &str) -> bool {
@@ -121,17 +153,15 @@ fn is_lost(reason: &str) -> bool {
 
 /// Nothing to issue: an attempt that nobody wants any more is dropped, and history is cut to its length.
 fn rest(state: &mut State<'_>) -> Step {
-    if state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.exposed) && !state.world.learnt.unexposed
-    {
-        return Step::act(vec![Action::Unexpose]);
-    }
     state.attempt = None;
     let kept = usize::try_from(state.spec.options.history.revisions).unwrap_or(0);
     state.previous.truncate(kept);
     let Some(active) = &state.active else { return Step::default() };
-    let keep = |revision: &i64| state.previous.iter().any(|r| r.revision == *revision);
-    let old = state.world.revisions.iter().filter(|(n, _)| **n < active.revision && !keep(n));
-    Step::act(old.map(|(n, name)| Action::Prune { revision: *n, name: name.clone() }).collect())
+    let listed = |revision: &i64| state.previous.iter().any(|r| r.revision == *revision);
+    // Where the status was lost, history is not listed, and its keys are kept all the same.
+    let unlisted = kept.saturating_sub(state.previous.len());
+    let old = state.world.revisions.iter().rev().filter(|(n, _)| **n < active.revision && !listed(n));
+    Step::act(old.skip(unlisted).map(|(n, name)| Action::Prune { revision: *n, name: name.clone() }).collect())
 }
 
 impl State<'_> {
@@ -163,14 +193,14 @@ impl State<'_> {
 
     /// The stored key of the revision to be cannot be used: the attempt goes on with the next number.
     fn skip_revision(&mut self) {
-        let next = self.world.revisions.keys().next_back().copied().unwrap_or(0) + 1;
+        let next = self.world.revisions.keys().next_back().copied().unwrap_or(0).saturating_add(1);
         if let Some(attempt) = &mut self.attempt {
             attempt.revision = attempt.revision.max(next);
         }
     }
 }
 
-/// The name of a revision Secret: recognisable, and different for every MailCertificate that ever had this secretName.
+/// The name of a revision Secret that does not exist yet: recognisable, and different for every MailCertificate that ever had this secretName.
 pub fn revision_name(object: &MailCertificate, revision: i64) -> String {
     let uid = object.uid().unwrap_or_default();
     let tag = (jitter::fraction(&[&uid]) * f64::from(1 << 20)) as u32;

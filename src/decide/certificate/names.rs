@@ -81,12 +81,25 @@ pub fn usages(spec: &MailCertificateSpec) -> Vec<Usage> {
 /// Digest of what is asked for besides names and key.
 pub fn request_digest(spec: &MailCertificateSpec) -> String {
     let s = subject(spec, &BTreeSet::new());
-    let mut usages: Vec<String> = usages(spec).iter().map(|u| format!("{u:?}")).collect();
+    let mut usages: Vec<String> = usages(spec).iter().map(ToString::to_string).collect();
     usages.sort();
     usages.dedup();
-    let mut emails = s.emails.clone();
+    let mut emails = s.emails;
     emails.sort();
-    Fingerprint::of(format!("{:?}|{:?}|{emails:?}|{usages:?}", s.common_name, s.subject).as_bytes()).to_string()
+    let given = [
+        ("CN", s.common_name),
+        ("C", s.subject.country),
+        ("ST", s.subject.province),
+        ("L", s.subject.locality),
+        ("O", s.subject.organization),
+        ("OU", s.subject.organizational_unit),
+    ];
+    let given = given.into_iter().filter_map(|(field, value)| Some((field, value?)));
+    let emails = emails.into_iter().map(|e| ("email", e));
+    let usages = usages.into_iter().map(|u| ("usage", u));
+    // What is not given leaves no trace, so that a field added later re-issues nothing.
+    let text: String = given.chain(emails).chain(usages).map(|(f, v)| format!("{f}={}:{v};", v.len())).collect();
+    Fingerprint::of(text.as_bytes()).to_string()
 }
 
 /// The key asked for.

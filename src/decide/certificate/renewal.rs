@@ -9,14 +9,17 @@ use crate::decide::jitter;
 const SHORT: SignedDuration = SignedDuration::from_hours(240);
 /// The renewal moves ahead by at most this share of the time that it leaves.
 const JITTER: f64 = 0.1;
+/// A renewal is never due before this much of the lifetime, or half of it, is over. CAs set the start of validity up to
+/// an hour back, and what is due as soon as it is issued would be issued again and again.
+const EARLIEST: SignedDuration = SignedDuration::from_mins(70);
 
 /// When a certificate with this validity is due.
 pub fn due(not_before: Timestamp, not_after: Timestamp, renewal: &Renewal, uid: &str, serial: &str) -> Timestamp {
     let lifetime = not_after.duration_since(not_before).max(SignedDuration::ZERO);
     let left = left_at_renewal(lifetime, renewal);
-    // Never so early that a fresh certificate would be due at once.
     let jitter = left.mul_f64_checked(JITTER * jitter::fraction(&[uid, serial])).min(lifetime.mul_f64_checked(0.05));
-    not_after.checked_sub(left).and_then(|t| t.checked_sub(jitter)).unwrap_or(not_after).max(not_before)
+    let earliest = not_before.checked_add(EARLIEST.min(lifetime / 2)).unwrap_or(not_after);
+    not_after.checked_sub(left).and_then(|t| t.checked_sub(jitter)).unwrap_or(not_after).max(earliest)
 }
 
 fn left_at_renewal(lifetime: SignedDuration, renewal: &Renewal) -> SignedDuration {
@@ -68,6 +71,21 @@ mod tests {
         let before = Some(std::time::Duration::from_secs(3600 * 24 * 365).into());
         let at = hours(90 * 24, Renewal { before, before_percentage: None });
         assert!((57 * 24..=60 * 24).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn a_fresh_certificate_is_not_due_at_once() {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        let mins = |lifetime: i64, renewal: &Renewal| {
+            let due = due(start, start + SignedDuration::from_mins(lifetime), renewal, "uid", "01");
+            due.duration_since(start).as_mins()
+        };
+        // Five minutes of them are over when it is issued.
+        let before = Renewal { before: Some(std::time::Duration::from_secs(3600).into()), before_percentage: None };
+        assert_eq!(mins(65, &before), 32);
+        let percentage = Renewal { before: None, before_percentage: Some(95) };
+        assert_eq!(mins(65, &percentage), 32);
+        assert_eq!(mins(25 * 60, &percentage), 70);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The active Secret was changed or deleted by somebody else: what was active is written again, without a new order.
 
+use k8s_openapi::jiff::SignedDuration;
+
 use super::Step;
 use super::state::State;
 use super::world::{Action, KeyPair, Origin, SecretView};
@@ -11,8 +13,8 @@ use crate::decide::backoff::{self, Pace};
 pub fn step(state: &State<'_>) -> Option<Step> {
     let active = state.active.as_ref()?;
     let own = match &state.world.secret {
-        SecretView::Absent if state.world.learnt.activated.is_none() => None,
-        SecretView::Ours(secret) if !state.holds_active(secret) && state.world.learnt.activated.is_none() => {
+        SecretView::Absent => None,
+        SecretView::Ours(secret) if !state.holds_active(secret) => {
             secret.content.as_ref().ok().map(|pair| (pair.clone(), secret.origin.clone()))
         }
         _ => return None,
@@ -34,18 +36,22 @@ pub fn step(state: &State<'_>) -> Option<Step> {
     Some(Step::act(vec![Action::WriteActive { revision: active.revision, pair, origin, over: state.secret_version() }]))
 }
 
+/// Longest pause between two repairs: shorter than what makes them count anew.
+const LONGEST: SignedDuration = SignedDuration::from_mins(30);
+
 /// Where somebody keeps changing the Secret, it is put right less and less often.
 pub fn contested(state: &State<'_>) -> Option<Step> {
-    let repairs = state.repairs.as_ref()?;
-    let pause = backoff::pause(Pace::Transient, repairs.count, None);
+    let repairs = state.repairs.as_ref().filter(|_| !state.spec_is_new())?;
+    let pause = backoff::pause(Pace::Transient, repairs.count, None).min(LONGEST);
     let again = repairs.last_time.0.checked_add(pause).ok()?;
     if !backoff::waits(Some(again), state.world.now) {
         return None;
     }
     let message = format!(
-        "the Secret {} was changed or deleted by somebody else again, after {} repairs: find out who writes it (kubectl \
+        "the Secret {} was changed or deleted by somebody else again, after {}: find out who writes it (kubectl \
          get secret {0} -o yaml --show-managed-fields) and stop that; it is put right again at {again}",
-        state.spec.secret_name, repairs.count
+        state.spec.secret_name,
+        if repairs.count == 1 { "a repair".to_owned() } else { format!("{} repairs", repairs.count) },
     );
     Some(Step { wake: Some(again), ..Step::blocked(reason::SECRET_CONTESTED, message) })
 }

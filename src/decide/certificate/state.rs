@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::renewal;
-use super::world::{ActiveSecret, KeyPair, OrderView, Origin, SecretView, StepFailure, World};
+use super::world::{ActiveSecret, IssuerView, KeyPair, OrderView, Origin, SecretView, StepFailure, World};
+use super::{renewal, wanted};
 use crate::api::certificate::{
     Attempt, Challenge, Failure, IssuerRef, MailCertificateSpec, OmittedName, Order, Repairs, Revision,
 };
@@ -17,6 +17,9 @@ use crate::pki::Fingerprint;
 
 /// Repairs further apart than this are counted anew.
 const REPAIRS_FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Numbers of revisions that are believed; others were written by hand, and counting could not go on from them.
+const BELIEVABLE: std::ops::Range<i64> = 1..1_000_000_000;
 
 /// The status under construction.
 pub struct State<'a> {
@@ -52,12 +55,15 @@ impl<'a> State<'a> {
             repairs: status.repairs,
             renew_seen: status.last_renew_request,
         };
-        state.take_in_secret();
-        state.take_in_activation();
-        state.take_in_order();
-        if let Some(failure) = &world.learnt.failure {
-            state.fail(failure);
+        if let Ok(wanted) = wanted(state.spec) {
+            state.omitted.retain(|o| wanted.legacy.contains_key(&o.name));
         }
+        if let Some(before) = &world.learnt.replaced {
+            state.take_in_secret(before);
+        }
+        state.take_in_activation();
+        state.take_in_secret(&world.secret);
+        state.take_in_order();
         state
     }
 
@@ -80,9 +86,13 @@ impl<'a> State<'a> {
 
     /// When the active revision is due for renewal.
     pub fn renewal_time(&self) -> Option<Timestamp> {
-        let active = self.active.as_ref()?;
+        self.active.as_ref().map(|a| self.renewal_of(a.not_before.0, a.not_after.0, &a.serial))
+    }
+
+    /// When a certificate with this validity and serial number is due for renewal.
+    pub fn renewal_of(&self, not_before: Timestamp, not_after: Timestamp, serial: &str) -> Timestamp {
         let uid = self.world.object.uid().unwrap_or_default();
-        Some(renewal::due(active.not_before.0, active.not_after.0, &self.spec.options.renewal, &uid, &active.serial))
+        renewal::due(not_before, not_after, &self.spec.options.renewal, &uid, serial)
     }
 
     /// Whether the Secret holds the active revision, complete and as it would be written now.
@@ -94,6 +104,12 @@ impl<'a> State<'a> {
             .is_ok_and(|pair| pair.canonical && pair.chain.leaf().fingerprint.to_string() == active.fingerprint_sha256)
     }
 
+    /// Whether the renew annotation has a value that was not acted upon yet.
+    pub fn asked_to_renew(&self) -> bool {
+        let asked = self.renew_annotation();
+        asked.is_some() && asked != self.renew_seen.as_deref()
+    }
+
     /// The number of the revision to be.
     pub fn next_revision(&self) -> i64 {
         let active = self.active.as_ref().map_or(0, |r| r.revision);
@@ -101,35 +117,47 @@ impl<'a> State<'a> {
         // A stored revision that never became active is gone on with, not made again.
         let stored = self.world.revisions.keys().next_back().copied().unwrap_or(0);
         let used = active.max(previous);
-        if stored > used { stored } else { used + 1 }
+        if stored > used { stored } else { used.saturating_add(1) }
     }
 
-    /// Begins an attempt unless one is under way.
+    /// Begins an attempt, or goes on with the one under way. A spec that changed is tried without delay.
     pub fn begin(&mut self, reason: &str) {
         let revision = self.next_revision();
-        self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
-        let now = Time(self.world.now);
-        match &mut self.attempt {
-            Some(attempt) => attempt.reason = reason.to_owned(),
-            None => {
-                self.attempt = Some(Attempt {
-                    revision,
-                    reason: reason.to_owned(),
-                    started_at: now,
-                    failures: 0,
-                    last_failure_time: None,
-                    last_failure: None,
-                    retry_time: None,
-                    order: None,
-                    omitted_names: Vec::new(),
-                });
-            }
+        let afresh = self.spec_is_new();
+        // Remembered as the reason, so that the request outlives failures and other reasons that come and go.
+        let asked = self.asked_to_renew();
+        let reason = if asked && self.active.is_some() { reason::RENEWAL_REQUESTED } else { reason };
+        if asked {
+            self.renew_seen = self.renew_annotation().map(str::to_owned);
+        }
+        let Some(attempt) = &mut self.attempt else {
+            self.attempt = Some(Attempt {
+                revision,
+                reason: reason.to_owned(),
+                started_at: Time(self.world.now),
+                failures: 0,
+                last_failure_time: None,
+                last_failure: None,
+                retry_time: None,
+                order: None,
+                omitted_names: Vec::new(),
+            });
+            return self.take_in_order();
+        };
+        if attempt.reason != reason::RENEWAL_REQUESTED {
+            attempt.reason = reason.to_owned();
+        }
+        if !attempt.order.as_ref().is_some_and(|o| o.finalized) {
+            attempt.revision = revision;
+        }
+        if afresh {
+            (attempt.failures, attempt.last_failure_time) = (0, None);
+            (attempt.last_failure, attempt.retry_time) = (None, None);
         }
     }
 
     /// Counts a failure of the attempt under way.
     pub fn fail(&mut self, failure: &StepFailure) {
-        self.begin_if_none();
         let now = self.world.now;
         let Some(attempt) = &mut self.attempt else { return };
         attempt.failures = attempt.failures.saturating_add(1);
@@ -142,14 +170,21 @@ impl<'a> State<'a> {
         }
     }
 
-    fn begin_if_none(&mut self) {
-        if self.attempt.is_none() {
-            self.begin(reason::ISSUING);
+    /// The order whose challenges may be reachable through Ingresses or HTTPRoutes now. They may also be so when a
+    /// pass was interrupted before it could say so.
+    pub fn standing_order(&self) -> Option<Order> {
+        let learnt = &self.world.learnt;
+        if learnt.unexposed {
+            return None;
         }
+        let exposes = matches!(self.world.issuer, IssuerView::Acme(view) if view.exposes);
+        let old = self.world.object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.clone());
+        let order = self.attempt.as_ref().and_then(|a| a.order.clone()).or(old)?;
+        (order.exposed || learnt.exposed || exposes).then_some(Order { exposed: true, ..order })
     }
 
-    fn take_in_secret(&mut self) {
-        let SecretView::Ours(secret) = &self.world.secret else { return };
+    fn take_in_secret(&mut self, view: &SecretView) {
+        let SecretView::Ours(secret) = view else { return };
         if self.holds_active(secret) {
             if let Some(active) = &mut self.active {
                 active.secret_resource_version = Some(secret.resource_version.clone());
@@ -158,9 +193,13 @@ impl<'a> State<'a> {
         }
         // Written by a pass whose status was lost, or kept from a MailCertificate of the same name.
         let Ok(pair) = &secret.content else { return };
-        let revision = secret.revision.unwrap_or(1);
-        if self.active.as_ref().is_some_and(|a| a.revision >= revision) {
+        let revision = secret.revision.filter(|n| BELIEVABLE.contains(n)).unwrap_or(1);
+        let fingerprint = pair.chain.leaf().fingerprint.to_string();
+        if self.active.as_ref().is_some_and(|a| a.revision >= revision || a.fingerprint_sha256 == fingerprint) {
             return;
+        }
+        if self.active.is_none() {
+            self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
         }
         let adopted = self.revision(revision, pair, &secret.origin, Some(secret.resource_version.clone()));
         self.activate(adopted);
@@ -168,20 +207,40 @@ impl<'a> State<'a> {
 
     fn take_in_activation(&mut self) {
         let Some((revision, version)) = &self.world.learnt.activated else { return };
-        match &self.world.learnt.fresh {
-            Some(fresh) if fresh.revision == *revision => {
-                let made = self.revision(*revision, &fresh.pair, &fresh.origin, Some(version.clone()));
-                if self.attempt.as_ref().is_some_and(|a| is_repair(&a.reason)) {
-                    self.count_repair();
-                }
-                self.activate(made);
+        let undone = self.was_changed_by_others();
+        if self.active.as_ref().is_some_and(|a| a.revision == *revision) {
+            if let Some(active) = &mut self.active {
+                active.secret_resource_version = Some(version.clone());
             }
-            _ => {
-                if let Some(active) = &mut self.active {
-                    active.secret_resource_version = Some(version.clone());
-                }
-                self.count_repair();
-            }
+        } else if let Some((pair, origin)) = self.made(*revision) {
+            let made = self.revision(*revision, pair, origin, Some(version.clone()));
+            self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
+            self.activate(made);
+        }
+        if undone {
+            self.count_repair();
+        }
+    }
+
+    /// What was written as `revision` in this pass: just issued, or stored by a pass that was interrupted.
+    fn made(&self, revision: i64) -> Option<(&'a KeyPair, &'a Origin)> {
+        let world = self.world;
+        let fresh = world.learnt.fresh.as_ref().filter(|f| f.revision == revision).map(|f| (&f.pair, &f.origin));
+        let stored = || world.read.get(&revision).and_then(|r| Some((r.content.as_ref()?, &r.origin)));
+        fresh.or_else(stored)
+    }
+
+    /// Whether the Secret, before it was written in this pass, was not as the last status left it.
+    fn was_changed_by_others(&self) -> bool {
+        let known = self.world.object.status.as_ref().and_then(|s| s.active.as_ref()).map(|r| r.revision);
+        // What the spec changed, and what was adopted just now, is nobody's fault.
+        if self.spec_is_new() || known.is_none() || known != self.active.as_ref().map(|a| a.revision) {
+            return false;
+        }
+        match &self.world.learnt.replaced {
+            Some(SecretView::Absent) => true,
+            Some(SecretView::Ours(secret)) => !self.holds_active(secret),
+            _ => false,
         }
     }
 
@@ -189,14 +248,15 @@ impl<'a> State<'a> {
         if let Some(mut old) = self.active.take() {
             old.secret_resource_version = None;
             old.secret_name = self.world.revisions.get(&old.revision).cloned();
-            self.previous.insert(0, old);
+            // Without a Secret of its own its key is gone.
+            if old.secret_name.is_some() {
+                self.previous.insert(0, old);
+            }
             let kept = usize::try_from(self.spec.options.history.revisions).unwrap_or(0);
             self.previous.truncate(kept);
         }
         self.omitted = self.attempt.take().map(|a| a.omitted_names).unwrap_or_default();
-        if self.renew_seen.is_none() {
-            self.renew_seen = self.renew_annotation().map(str::to_owned);
-        }
+        self.omitted.retain(|o| !revision.dns_names.contains(&o.name));
         self.active = Some(revision);
     }
 
@@ -209,16 +269,24 @@ impl<'a> State<'a> {
 
     fn take_in_order(&mut self) {
         let learnt = &self.world.learnt;
-        let (Some(view), Some(attempt)) = (&learnt.order, &mut self.attempt) else { return };
+        let Some(attempt) = &mut self.attempt else { return };
+        if learnt.unexposed
+            && let Some(order) = &mut attempt.order
+        {
+            order.exposed = false;
+        }
+        let Some(view) = &learnt.order else { return };
+        // Authorizations need not be one for each name (RFC 8555, section 7.1.3): what was asked for is remembered.
+        let omitted = attempt.omitted_names.iter().map(|o| o.name.as_str());
+        let asked = wanted(self.spec).unwrap_or_default().without(omitted);
         let mut order = attempt.order.take().filter(|o| o.url == view.url).unwrap_or_else(|| Order {
             url: view.url.clone(),
-            dns_names: learnt.created_order.clone().unwrap_or_default(),
+            dns_names: asked.into_iter().collect(),
             created_at: Time(self.world.now),
             challenges: Vec::new(),
             exposed: false,
             finalized: false,
         });
-        order.dns_names.sort();
         let known: BTreeMap<String, Challenge> = order.challenges.drain(..).map(|c| (c.token.clone(), c)).collect();
         order.challenges = challenges(view, &known, self.world);
         order.exposed = (order.exposed || learnt.exposed) && !learnt.unexposed;
@@ -249,10 +317,6 @@ impl<'a> State<'a> {
             secret_resource_version: version,
         }
     }
-}
-
-fn is_repair(reason: &str) -> bool {
-    reason == reason::SECRET_MISSING || reason == reason::SECRET_DAMAGED
 }
 
 fn challenges(view: &OrderView, known: &BTreeMap<String, Challenge>, world: &World) -> Vec<Challenge> {

@@ -8,6 +8,7 @@ use super::state::State;
 use super::world::SecretView;
 use super::{Action, Step, wanted};
 use crate::api::certificate::MailCertificateStatus;
+use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::Decision;
 use crate::decide::conditions::{Conditions, State as Is};
@@ -63,7 +64,7 @@ pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<No
             .insert(0, Note { warning: false, reason: reason::ISSUED.to_owned(), action: "Issue".to_owned(), message });
     }
     let repaired = |s: &MailCertificateStatus| s.repairs.as_ref().map(|r| (r.count, r.last_time.0));
-    if repaired(new).is_some() && repaired(old) != repaired(new) {
+    if repaired(new).is_some() && repaired(old) != repaired(new) && number(old) == number(new) {
         let message = "the active Secret was changed or deleted by somebody else and is as it was again".to_owned();
         notes.push(Note {
             warning: true,
@@ -97,7 +98,11 @@ fn ready(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> (Is, &'s
         return (Is::False, reason::EXPIRED, why(format!("the certificate expired at {until}")));
     }
     if now < from {
-        let message = format!("the certificate is not valid before {from}: check the clocks of CA and cluster");
+        let message = format!(
+            "the certificate is not valid before {from}: check the clocks of CA and cluster, then set the annotation {} to a \
+             new value if a certificate that is valid now is needed",
+            keys::RENEW
+        );
         return (Is::False, reason::NOT_YET_VALID, message);
     }
     if step.stalled && step.situation.as_ref().is_some_and(|(r, _)| spoils_ready(r)) {

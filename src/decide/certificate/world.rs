@@ -1,7 +1,6 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -9,7 +8,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::MailCertificate;
 use crate::api::certificate::IssuerRef;
 use crate::decide::backoff::Pace;
-use crate::pki::{CaKeyPair, Certificate, Chain, KeySpec, LeafSpec, PrivateKey};
+use crate::pki::{CaKeyPair, Certificate, Chain, PrivateKey};
+
+pub use super::action::{Action, KeySource};
 
 /// Everything that [`decide`](super::decide) looks at.
 #[derive(Clone, Debug)]
@@ -41,10 +42,12 @@ pub struct Learnt {
     pub fresh: Option<Fresh>,
     /// The revision that was written to the active Secret, and the Secret's new resourceVersion.
     pub activated: Option<(i64, String)>,
+    /// The active Secret as it was before that.
+    pub replaced: Option<SecretView>,
     /// The ACME order as the server shows it.
     pub order: Option<OrderView>,
-    /// The order was created in this pass, for these names.
-    pub created_order: Option<Vec<String>>,
+    /// The order was created in this pass.
+    pub created_order: bool,
     /// Self-checks: name to what was wrong.
     pub self_checks: BTreeMap<String, Result<(), String>>,
     /// Names whose challenge the CA was told to look at.
@@ -163,133 +166,6 @@ pub struct Fresh {
     pub origin: Origin,
 }
 
-/// Where a key comes from.
-#[derive(Clone, Debug)]
-pub enum KeySource {
-    /// A new one.
-    Generate(KeySpec),
-    /// One that is stored already.
-    Keep(Arc<PrivateKey>),
-}
-
-/// A step to take. Each says exactly what to do.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Read the active Secret.
-    ReadSecret,
-    /// Read a revision Secret.
-    ReadRevision {
-        /// Its number.
-        revision: i64,
-        /// Its name.
-        name: String,
-    },
-    /// Sign locally.
-    Sign {
-        /// The revision to be.
-        revision: i64,
-        /// Its key.
-        key: KeySource,
-        /// The CA, or none for a self-signed leaf.
-        ca: Option<Arc<CaKeyPair>>,
-        /// What to sign.
-        leaf: Box<LeafSpec>,
-        /// To be remembered with it.
-        origin: Origin,
-    },
-    /// Store a key before anybody is asked to certify it.
-    StoreKey {
-        /// The revision to be.
-        revision: i64,
-        /// The revision Secret.
-        name: String,
-        /// The key.
-        key: KeySource,
-    },
-    /// Store key and certificate of a revision in its own Secret.
-    StoreRevision {
-        /// The revision.
-        revision: i64,
-        /// The revision Secret.
-        name: String,
-        /// Whether the Secret exists (with the key in it).
-        exists: bool,
-        /// Key and certificate.
-        pair: KeyPair,
-        /// Issuer and request.
-        origin: Origin,
-    },
-    /// Write the active Secret: everything in one update.
-    WriteActive {
-        /// The revision.
-        revision: i64,
-        /// Key and certificate.
-        pair: KeyPair,
-        /// Issuer and request.
-        origin: Origin,
-        /// The resourceVersion that it must still have; none: it must not exist.
-        over: Option<String>,
-    },
-    /// Delete a revision Secret that history no longer covers.
-    Prune {
-        /// The revision.
-        revision: i64,
-        /// Its Secret.
-        name: String,
-    },
-    /// Create an ACME order.
-    CreateOrder {
-        /// For these names.
-        dns_names: Vec<String>,
-    },
-    /// Look at the ACME order.
-    LookAtOrder {
-        /// Its URL.
-        url: String,
-    },
-    /// Make Ingresses or HTTPRoutes for challenges.
-    Expose {
-        /// Name and token of each.
-        challenges: Vec<(String, String)>,
-    },
-    /// Remove them.
-    Unexpose,
-    /// Ask for a challenge as the CA would.
-    SelfCheck {
-        /// The name.
-        name: String,
-        /// The path's last segment.
-        token: String,
-        /// The body to expect.
-        key_authorization: String,
-    },
-    /// Tell the CA that challenges can be looked at.
-    Answer {
-        /// The order.
-        url: String,
-        /// The names.
-        names: Vec<String>,
-    },
-    /// Send the CSR.
-    Finalize {
-        /// The order.
-        url: String,
-        /// DER.
-        csr: Vec<u8>,
-    },
-    /// Fetch the certificate.
-    Download {
-        /// The order.
-        url: String,
-        /// The revision.
-        revision: i64,
-        /// The key that the CSR was made with.
-        key: Arc<PrivateKey>,
-        /// To be remembered with it.
-        origin: Origin,
-    },
-}
-
 /// What an action brought to light.
 #[derive(Clone, Debug)]
 pub enum Fact {
@@ -305,8 +181,8 @@ pub enum Fact {
     Activated(i64, String),
     /// A revision Secret was deleted.
     Pruned(i64),
-    /// An order was created, for these names.
-    OrderCreated(OrderView, Vec<String>),
+    /// An order was created.
+    OrderCreated(OrderView),
     /// An order was looked at.
     Order(OrderView),
     /// Challenges are reachable through Ingresses or HTTPRoutes.
@@ -413,13 +289,16 @@ impl World {
                 self.revisions.insert(revision, name);
                 self.read.insert(revision, secret);
             }
-            Fact::Activated(revision, version) => learnt.activated = Some((revision, version)),
+            Fact::Activated(revision, version) => {
+                learnt.replaced = Some(std::mem::replace(&mut self.secret, SecretView::Unchanged));
+                learnt.activated = Some((revision, version));
+            }
             Fact::Pruned(revision) => {
                 self.revisions.remove(&revision);
                 learnt.pruned.insert(revision);
             }
-            Fact::OrderCreated(view, dns_names) => {
-                learnt.created_order = Some(dns_names);
+            Fact::OrderCreated(view) => {
+                learnt.created_order = true;
                 learnt.order = Some(view);
             }
             Fact::Order(view) => learnt.order = Some(view),
@@ -435,30 +314,6 @@ impl World {
             }
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ReadSecret => write!(f, "read the active Secret"),
-            Self::ReadRevision { name, .. } => write!(f, "read the revision Secret {name}"),
-            Self::Sign { revision, leaf, .. } => {
-                write!(f, "sign revision {revision} for {}", leaf.subject.dns_names.join(", "))
-            }
-            Self::StoreKey { revision, name, .. } => write!(f, "store the key of revision {revision} in Secret {name}"),
-            Self::StoreRevision { revision, name, .. } => write!(f, "store revision {revision} in Secret {name}"),
-            Self::WriteActive { revision, .. } => write!(f, "write revision {revision} to the active Secret"),
-            Self::Prune { revision, name } => write!(f, "delete Secret {name} of revision {revision}"),
-            Self::CreateOrder { dns_names } => write!(f, "create an ACME order for {}", dns_names.join(", ")),
-            Self::LookAtOrder { url } => write!(f, "look at the ACME order {url}"),
-            Self::Expose { challenges } => write!(f, "route {} challenges to the operator", challenges.len()),
-            Self::Unexpose => write!(f, "remove the challenges' routes"),
-            Self::SelfCheck { name, .. } => write!(f, "check the challenge of {name} from here"),
-            Self::Answer { names, .. } => write!(f, "let the CA look at the challenges of {}", names.join(", ")),
-            Self::Finalize { url, .. } => write!(f, "send the CSR to the ACME order {url}"),
-            Self::Download { url, .. } => write!(f, "fetch the certificate of the ACME order {url}"),
         }
     }
 }

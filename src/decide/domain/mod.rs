@@ -13,6 +13,8 @@ mod certificate;
 mod probes;
 mod rollout;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use names::desired_certificate;
 pub use world::{Action, CertificateView, Fact, World};

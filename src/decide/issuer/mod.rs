@@ -8,6 +8,8 @@ pub mod world;
 
 mod acme;
 mod ca;
+#[cfg(test)]
+mod tests;
 
 pub use acme::server_url;
 pub use allows::allows;

@@ -1,0 +1,201 @@
+//! A CA key pair, and an ACME server as data: what it answers is set by the story.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair as RcgenKey, KeyUsagePurpose,
+};
+
+use super::super::world::*;
+use super::bench::{at, pair};
+use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
+
+pub const ORDER: &str = "https://ca.test/order/";
+
+pub struct FakeOrder {
+    pub names: Vec<String>,
+    pub status: OrderStatus,
+    pub error: Option<String>,
+    pub answered: BTreeSet<String>,
+    /// The CSR.
+    pub csr: Option<Vec<u8>>,
+}
+
+/// What is wrong with what it issues.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    Key,
+    Names,
+    Dates,
+}
+
+pub struct FakeCa {
+    pub pair: Arc<CaKeyPair>,
+    pub orders: Vec<FakeOrder>,
+    pub valid: BTreeSet<String>,
+    /// Names that do not lead here.
+    pub unreachable: BTreeSet<String>,
+    /// Names that it cannot validate, and its words.
+    pub refuses: BTreeMap<String, String>,
+    pub wrong: Option<Wrong>,
+    /// Challenges stand as Ingresses.
+    pub exposed: bool,
+    /// The CA takes its time with everything.
+    pub slow: bool,
+    pub lifetime: SignedDuration,
+}
+
+pub fn ca(name: &str, until: Timestamp) -> Arc<CaKeyPair> {
+    let key = RcgenKey::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let time = |t: Timestamp| time::OffsetDateTime::from_unix_timestamp(t.as_second()).unwrap();
+    let start = at("2030-01-01T00:00:00Z");
+    params.not_before = time(start);
+    params.not_after = time(until);
+    let pem = params.self_signed(&key).unwrap().pem();
+    Arc::new(CaKeyPair::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes(), None, start).unwrap())
+}
+
+impl FakeCa {
+    pub fn new() -> Self {
+        Self {
+            pair: ca("Root", at("2040-01-01T00:00:00Z")),
+            orders: Vec::new(),
+            valid: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
+            refuses: BTreeMap::new(),
+            wrong: None,
+            exposed: false,
+            slow: false,
+            lifetime: SignedDuration::from_hours(2160),
+        }
+    }
+
+    pub fn act(&mut self, action: Action, now: Timestamp) -> Fact {
+        match action {
+            Action::CreateOrder { dns_names } => {
+                self.orders.push(FakeOrder {
+                    names: dns_names,
+                    status: OrderStatus::Pending,
+                    error: None,
+                    answered: BTreeSet::new(),
+                    csr: None,
+                });
+                Fact::OrderCreated(self.view(self.orders.len() - 1))
+            }
+            Action::LookAtOrder { url } => {
+                let number = index(&url);
+                self.proceed(number);
+                Fact::Order(self.view(number))
+            }
+            Action::Expose { .. } => {
+                self.exposed = true;
+                Fact::Exposed
+            }
+            Action::Unexpose => {
+                self.exposed = false;
+                Fact::Unexposed
+            }
+            Action::SelfCheck { name, .. } => {
+                let found = if self.unreachable.contains(&name) { Err("404 Not Found".to_owned()) } else { Ok(()) };
+                Fact::SelfChecked(name, found)
+            }
+            Action::Answer { url, names } => {
+                assert!(self.exposed, "answered before it is reachable");
+                self.orders[index(&url)].answered.extend(names.iter().cloned());
+                Fact::Answered(names)
+            }
+            Action::Finalize { url, csr } => {
+                let order = &mut self.orders[index(&url)];
+                assert_eq!(order.status, OrderStatus::Ready);
+                assert!(order.csr.replace(csr).is_none(), "finalized twice");
+                order.status = OrderStatus::Processing;
+                Fact::Finalized(self.view(index(&url)))
+            }
+            Action::Download { url, revision, key, origin } => self.download(&url, revision, key, origin, now),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn proceed(&mut self, number: usize) {
+        if self.slow {
+            return;
+        }
+        let order = &mut self.orders[number];
+        for name in &order.answered {
+            if !self.refuses.contains_key(name) {
+                self.valid.insert(name.clone());
+            }
+        }
+        let refused = order.names.iter().any(|n| order.answered.contains(n) && self.refuses.contains_key(n));
+        order.status = match order.status {
+            OrderStatus::Pending if refused => OrderStatus::Invalid,
+            OrderStatus::Pending if order.names.iter().all(|n| self.valid.contains(n)) => OrderStatus::Ready,
+            OrderStatus::Processing => OrderStatus::Valid,
+            other => other,
+        };
+    }
+
+    fn view(&self, number: usize) -> OrderView {
+        let order = &self.orders[number];
+        let authorization = |name: &String| {
+            let failed = order.answered.contains(name) && order.status == OrderStatus::Invalid;
+            let error = self.refuses.get(name).filter(|_| failed).cloned();
+            AuthorizationView {
+                name: name.clone(),
+                valid: self.valid.contains(name),
+                failed: error.is_some(),
+                http01: Some(Http01View {
+                    token: format!("token-{number}-{name}"),
+                    key_authorization: format!("token-{number}-{name}.print"),
+                    pending: !order.answered.contains(name),
+                    error,
+                }),
+            }
+        };
+        OrderView {
+            url: format!("{ORDER}{number}"),
+            status: order.status,
+            error: order.error.clone(),
+            authorizations: order.names.iter().map(authorization).collect(),
+            retry_after: None,
+        }
+    }
+
+    fn download(&self, url: &str, revision: i64, key: Arc<PrivateKey>, origin: Origin, now: Timestamp) -> Fact {
+        let order = &self.orders[index(url)];
+        let csr = order.csr.as_ref().expect("finalized");
+        assert!(contains(csr, key.spki_der()), "the key is not the one that the CSR was made with");
+        let other = PrivateKey::generate(&KeySpec::P256).unwrap();
+        let spki = if self.wrong == Some(Wrong::Key) { other.spki_der() } else { key.spki_der() };
+        let mut names = order.names.clone();
+        if self.wrong == Some(Wrong::Names) {
+            names = vec!["other.example.com".to_owned()];
+        }
+        let start = if self.wrong == Some(Wrong::Dates) { now - SignedDuration::from_hours(100) } else { now };
+        let lifetime = if self.wrong == Some(Wrong::Dates) { SignedDuration::from_hours(50) } else { self.lifetime };
+        let leaf = LeafSpec {
+            subject: SubjectSpec { dns_names: names, ..SubjectSpec::default() },
+            usages: vec![Usage::ServerAuth],
+            not_before: start,
+            not_after: start + lifetime,
+            serial: None,
+        };
+        let chain = self.pair.sign(spki, &leaf).unwrap();
+        Fact::Issued(Fresh { revision, pair: pair(key, chain), origin })
+    }
+}
+
+fn index(url: &str) -> usize {
+    url.strip_prefix(ORDER).and_then(|n| n.parse().ok()).expect("an order of this CA")
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|w| w == needle)
+}

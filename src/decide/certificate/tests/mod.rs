@@ -1,0 +1,12 @@
+//! Stories about a MailCertificate, told on a bench: what happens is listed, what users read is asserted word by word.
+
+mod acme;
+mod bench;
+mod changes;
+mod crash;
+mod fake_ca;
+mod guards;
+mod issue;
+mod legacy;
+mod property;
+mod secret;

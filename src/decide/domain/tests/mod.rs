@@ -1,0 +1,9 @@
+//! Tables and properties of the decisions about a MailDomain.
+
+mod conditions;
+mod fixtures;
+mod names;
+mod probes;
+mod properties;
+mod rollout;
+mod verdicts;

@@ -1,0 +1,14 @@
+//! MailDomains with the operator on a real API server: names, restarts, and what endpoints prove.
+#![allow(clippy::unwrap_used, reason = "helpers panic as the tests that call them do")]
+
+mod common;
+#[path = "domains/names.rs"]
+mod names;
+#[path = "domains/rollout.rs"]
+mod rollout;
+#[path = "domains/scene.rs"]
+mod scene;
+#[path = "domains/served.rs"]
+mod served;
+#[path = "domains/server.rs"]
+mod server;
