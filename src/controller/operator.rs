@@ -461,6 +461,7 @@ fn needed(settings: &OperatorSettings, own: &str) -> Vec<Needed> {
                 group,
                 resource,
                 subresource,
+                name: None,
                 namespace: namespace.clone(),
                 feature,
             }));
@@ -472,6 +473,8 @@ fn needed(settings: &OperatorSettings, own: &str) -> Vec<Needed> {
             group: "coordination.k8s.io",
             resource: "leases",
             subresource: "",
+            // A rule that names an object cannot grant its creation.
+            name: (verb != "create").then(|| settings.lease_name.clone()),
             namespace: Some(own.to_owned()),
             feature: "leader election",
         }));
