@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::Notify;
 
 use super::account::Accounts;
 use super::authority::Authorities;
@@ -51,6 +52,10 @@ pub struct Context {
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.
     pub ca_certificates: Memory<(String, Option<Vec<u8>>)>,
+    /// MailCertificates for whose challenges routes exist.
+    pub exposed: Memory<()>,
+    /// One of them was deleted.
+    pub left_behind: Notify,
     /// Passes in a row that could not be finished, by kind and namespace, and name.
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
