@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
 use tokio::sync::Notify;
 
 use super::account::Accounts;
@@ -13,7 +12,6 @@ use super::authority::Authorities;
 use super::index::Key;
 use super::relations::Relations;
 use super::watches::{Bindings, Kinds};
-use crate::api::keys;
 use crate::decide::domain::world::Look;
 use crate::operating::lease::Leader;
 use crate::operating::metrics::Metrics;
@@ -65,11 +63,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// A recorder for one Event. One that is kept would merge Events of the same reason and drop the later message.
-    pub fn recorder(&self) -> Recorder {
-        Recorder::new(self.client.clone(), Reporter { controller: keys::MANAGER.to_owned(), instance: None })
-    }
-
     /// The time, in whole seconds, as the API keeps it.
     pub fn now() -> Timestamp {
         let now = Timestamp::now();

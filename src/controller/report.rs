@@ -1,7 +1,10 @@
 //! The end of a pass: the status if it has changed, and an Event for each thing that is new.
 
-use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
@@ -63,14 +66,31 @@ async fn publish<S: Subject>(context: &Context, object: &S::Object, note: Note) 
         true => tracing::warn!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
         false => tracing::info!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
     }
-    let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        reason: note.reason,
-        note: Some(text),
-        action: note.action,
-        secondary: None,
-    };
-    if let Err(error) = context.recorder().publish(&event, &object.object_ref(&())).await {
+    let event = event(note.warning, note.reason, note.action, text, object.object_ref(&()));
+    let api: Api<Event> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
         tracing::warn!(kind = S::KIND, name = object.name_any(), %error, "an Event could not be published");
+    }
+}
+
+/// One Event for each note. kube's Recorder counts a second one of the same reason as a repetition and drops what it
+/// says, and notes are told once anyway.
+fn event(warning: bool, reason: String, action: String, text: String, regarding: ObjectReference) -> Event {
+    let now = Timestamp::now();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{:x}", regarding.name.as_deref().unwrap_or_default(), now.as_nanosecond())),
+            namespace: regarding.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(reason),
+        action: Some(action),
+        note: Some(text),
+        event_time: Some(MicroTime(now)),
+        regarding: Some(regarding),
+        reporting_controller: Some(keys::MANAGER.to_owned()),
+        reporting_instance: Some(keys::MANAGER.to_owned()),
+        ..Event::default()
     }
 }
