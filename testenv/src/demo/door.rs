@@ -24,11 +24,12 @@ pub enum Door<'a> {
 }
 
 impl Door<'_> {
-    /// Leaf fingerprints by endpoint (`IMAPS mail.example.com:993`).
+    /// Leaf fingerprints by endpoint (`IMAPS mail.example.com:993`, and where it is reached ` via ADDRESS`).
     pub fn look(&self, endpoints: &[String]) -> Result<BTreeMap<String, String>> {
         let parsed = endpoints.iter().map(|endpoint| {
-            let (protocol, port) = (endpoint.split(' ').next(), endpoint.rsplit(':').next());
-            let port = port.and_then(|port| port.parse().ok());
+            let mut words = endpoint.split(' ');
+            let (protocol, place) = (words.next(), words.next());
+            let port = place.and_then(|place| place.rsplit(':').next()?.parse().ok());
             let unreadable = || Error::new(format!("unreadable endpoint {endpoint}"));
             Ok((endpoint.clone(), protocol.ok_or_else(unreadable)?.to_owned(), port.ok_or_else(unreadable)?))
         });
