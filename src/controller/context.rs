@@ -60,16 +60,14 @@ pub struct Context {
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
-    /// Events.
-    pub recorder: Recorder,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }
 
 impl Context {
-    /// The recorder of this operator's Events.
-    pub fn recorder(client: Client) -> Recorder {
-        Recorder::new(client, Reporter { controller: keys::MANAGER.to_owned(), instance: None })
+    /// A recorder for one Event. One that is kept would merge Events of the same reason and drop the later message.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.client.clone(), Reporter { controller: keys::MANAGER.to_owned(), instance: None })
     }
 
     /// The time, in whole seconds, as the API keeps it.

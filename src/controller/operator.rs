@@ -105,7 +105,6 @@ pub async fn run(
     tracing::info!("leading");
     let bindings = Arc::new(Bindings::new(client.clone(), relations.clone(), kinds.clone(), everywhere));
     let context = Arc::new(Context {
-        recorder: Context::recorder(client.clone()),
         prober: Prober::with_concurrency(
             Limits { total: settings.probe_timeout, ..Limits::default() },
             usize::from(settings.probe_concurrency),
