@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::mpsc;
 
 use super::account::Accounts;
 use super::authority::Authorities;
 use super::index::Key;
+use super::news::News;
 use super::relations::Relations;
 use super::watches::{Bindings, Kinds};
-use crate::api::keys;
 use crate::decide::domain::world::Look;
 use crate::operating::lease::Leader;
 use crate::operating::metrics::Metrics;
@@ -55,18 +55,13 @@ pub struct Context {
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
-    /// Events.
-    pub recorder: Recorder,
+    /// Events to publish.
+    pub news: mpsc::Sender<News>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }
 
 impl Context {
-    /// The recorder of this operator's Events.
-    pub fn recorder(client: Client) -> Recorder {
-        Recorder::new(client, Reporter { controller: keys::MANAGER.to_owned(), instance: None })
-    }
-
     /// The time, in whole seconds, as the API keeps it.
     pub fn now() -> Timestamp {
         let now = Timestamp::now();

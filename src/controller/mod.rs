@@ -14,6 +14,7 @@ mod domain;
 mod exposures;
 mod index;
 mod issuer;
+mod news;
 mod operator;
 mod order;
 mod pass;
