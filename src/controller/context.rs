@@ -5,7 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+<<<<<<< HEAD
 use tokio::sync::mpsc;
+=======
+use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::Notify;
+>>>>>>> main
 
 use super::account::Accounts;
 use super::authority::Authorities;
@@ -51,17 +56,32 @@ pub struct Context {
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.
     pub ca_certificates: Memory<(String, Option<Vec<u8>>)>,
+    /// MailCertificates for whose challenges routes exist.
+    pub exposed: Memory<()>,
+    /// One of them was deleted.
+    pub left_behind: Notify,
     /// Passes in a row that could not be finished, by kind and namespace, and name.
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
+<<<<<<< HEAD
     /// Events to publish.
     pub news: mpsc::Sender<News>,
+=======
+>>>>>>> main
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }
 
 impl Context {
+<<<<<<< HEAD
+=======
+    /// A recorder for one Event. One that is kept would merge Events of the same reason and drop the later message.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.client.clone(), Reporter { controller: keys::MANAGER.to_owned(), instance: None })
+    }
+
+>>>>>>> main
     /// The time, in whole seconds, as the API keeps it.
     pub fn now() -> Timestamp {
         let now = Timestamp::now();

@@ -9,8 +9,10 @@ use super::index::Key;
 use super::pass::PassError;
 use super::relations::{issuer_key, key};
 use crate::api::issuer::Http01Solver;
+use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
-use crate::decide::certificate::world::Fact;
+use crate::decide::backoff::Pace;
+use crate::decide::certificate::world::{Fact, StepFailure};
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 
 /// The port of the operator's challenge Service.
@@ -38,6 +40,9 @@ pub async fn expose(
     let own = key(object);
     let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
     let Some(solver) = issuer.as_deref().and_then(solver) else { return Ok(Fact::Overtaken) };
+    if let Some(off) = switched_off(context, solver).await? {
+        return Ok(Fact::Failed(off));
+    }
     for (host, token) in challenges {
         let exposure = Exposure {
             certificate_namespace: own.0.clone(),
@@ -68,6 +73,33 @@ pub async fn expose(
         }
     }
     Ok(Fact::Exposed)
+}
+
+/// What the solver needs and the installation lacks.
+async fn switched_off(context: &Context, solver: &Http01Solver) -> Result<Option<StepFailure>, PassError> {
+    let one = ListParams::default().limit(1);
+    let (kind, value, looked) = if solver.ingress.is_some() {
+        ("Ingresses", "http01.ingress.enabled", ingresses(context).list(&one).await.map(|_| ()))
+    } else if solver.gateway_http_route.is_some() {
+        ("HTTPRoutes", "http01.gateway.enabled", routes(context).list(&one).await.map(|_| ()))
+    } else {
+        return Ok(None);
+    };
+    let namespace = &context.identity.namespace;
+    let message = match looked {
+        Ok(()) => return Ok(None),
+        Err(kube::Error::Api(s)) if s.code == 403 => {
+            format!(
+                "the operator may not make {kind} in namespace {namespace}: install the chart with --set {value}=true"
+            )
+        }
+        Err(kube::Error::Api(s)) if s.code == 404 => {
+            format!("this cluster has no {kind}: install the Gateway API, or choose another solver")
+        }
+        Err(e) => return Err(PassError::api(format!("listing {kind}"))(e)),
+    };
+    let (pace, reason) = (Pace::Person, reason::FORBIDDEN);
+    Ok(Some(StepFailure { pace, reason, message, retry_after: None, order_lost: false }))
 }
 
 fn there<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {

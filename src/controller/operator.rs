@@ -10,6 +10,7 @@ use kube::runtime::applier;
 use kube::runtime::controller::{Action as Requeue, Config, ReconcileRequest};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +109,10 @@ pub async fn run(
     let (news, queue) = news::queue();
     parts.spawn("the publisher of Events", news::publish(client.clone(), queue, work.clone()));
     let context = Arc::new(Context {
+<<<<<<< HEAD
         news,
+=======
+>>>>>>> main
         prober: Prober::with_concurrency(
             Limits { total: settings.probe_timeout, ..Limits::default() },
             usize::from(settings.probe_concurrency),
@@ -128,6 +132,8 @@ pub async fn run(
         ca_certificates: Memory::default(),
         looks: Memory::default(),
         failures: Memory::default(),
+        exposed: Memory::default(),
+        left_behind: Notify::new(),
         metrics,
     });
     tokio::select! {
@@ -137,7 +143,7 @@ pub async fn run(
     }
     control(&mut parts, &context, queues, &settings, &work);
     parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
-    parts.spawn("the sweep", sweep_at_start(context, work.clone()));
+    parts.spawn("the sweep", sweep(context, work.clone()));
     parts.finish(Some(leader)).await
 }
 
@@ -432,12 +438,17 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
     }
 }
 
-/// Removes routes of challenges that an earlier run left behind.
-async fn sweep_at_start(context: Arc<Context>, stop: CancellationToken) {
-    if let Err(error) = exposures::sweep(&context).await {
-        tracing::warn!(%error, "routes of former challenges could not be removed");
+/// Removes the routes of challenges that an earlier run, or a deleted MailCertificate, left behind.
+async fn sweep(context: Arc<Context>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = exposures::sweep(&context).await {
+            tracing::warn!(%error, "routes of former challenges could not be removed");
+        }
+        tokio::select! {
+            () = context.left_behind.notified() => {}
+            () = stop.cancelled() => return,
+        }
     }
-    stop.cancelled().await;
 }
 
 /// Says which permissions are missing, and whether Secrets may be watched everywhere.

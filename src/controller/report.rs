@@ -60,6 +60,19 @@ async fn tell<S: Subject>(context: &Context, object: &S::Object, note: Note) {
         true => tracing::warn!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
         false => tracing::info!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
     }
+<<<<<<< HEAD
     // The receiver ends only with the operator.
     let _ = context.news.send(News { about: object.object_ref(&()), note }).await;
+=======
+    let event = Event {
+        type_: if note.warning { EventType::Warning } else { EventType::Normal },
+        reason: note.reason,
+        note: Some(text),
+        action: note.action,
+        secondary: None,
+    };
+    if let Err(error) = context.recorder().publish(&event, &object.object_ref(&())).await {
+        tracing::warn!(kind = S::KIND, name = object.name_any(), %error, "an Event could not be published");
+    }
+>>>>>>> main
 }

@@ -128,6 +128,7 @@ fn names_that_cannot_be_used_are_all_said_and_change_nothing() {
     let at = scene.domain("mail", json!({}));
     wait_ready(&scene.kube, &at);
     let before = wait_ready(&scene.kube, &scene.at_certificate("mail"));
+    let long = format!("{}.example.com", "a".repeat(64));
     let hostnames =
         json!({"additional": ["xn--zzzzzz99999.example.com", long], "legacy": [{"name": "xn--a.example.com"}]});
     scene.kube.patch(&at, &json!({"spec": {"hostnames": hostnames}})).unwrap();

@@ -34,7 +34,7 @@ fn an_order_goes_its_way() {
             look,
             "route 1 challenges to the operator",
             "check the challenge of mail.example.com from here",
-            "let the CA look at the challenge of mail.example.com",
+            "let the CA look at the challenges of mail.example.com",
             &read,
             look,
             "send the CSR to the ACME order https://ca.test/order/0",
