@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::account::Accounts;
 use super::authority::Authorities;
 use super::index::Key;
+use super::news::News;
 use super::relations::Relations;
 use super::watches::{Bindings, Kinds};
 use crate::decide::domain::world::Look;
@@ -58,6 +59,8 @@ pub struct Context {
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
+    /// Events to publish.
+    pub news: mpsc::Sender<News>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }

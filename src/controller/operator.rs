@@ -22,6 +22,7 @@ use super::domain::Domains;
 use super::exposures;
 use super::index::Key;
 use super::issuer::Issuers;
+use super::news;
 use super::pass::{PassError, Subject, pass};
 use super::queue::Queue;
 use super::relations::{Relations, key};
@@ -104,7 +105,11 @@ pub async fn run(
     metrics.set_leader(true);
     tracing::info!("leading");
     let bindings = Arc::new(Bindings::new(client.clone(), relations.clone(), kinds.clone(), everywhere));
+    let work = stop.child_token();
+    let (news, queue) = news::queue();
+    parts.spawn("the publisher of Events", news::publish(client.clone(), queue, work.clone()));
     let context = Arc::new(Context {
+        news,
         prober: Prober::with_concurrency(
             Limits { total: settings.probe_timeout, ..Limits::default() },
             usize::from(settings.probe_concurrency),
@@ -128,7 +133,6 @@ pub async fn run(
         left_behind: Notify::new(),
         metrics,
     });
-    let work = stop.child_token();
     tokio::select! {
         () = kinds.synced() => {}
         () = stop.cancelled() => return parts.finish(Some(leader)).await,

@@ -1,25 +1,19 @@
 //! The end of a pass: the status if it has changed, and an Event for each thing that is new.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::context::Context;
+use super::news::News;
 use super::pass::{PassError, Subject};
 use crate::api::keys;
 use crate::decide::events::Note;
 
-/// Longest note of an Event (events.k8s.io/v1).
-const LONGEST_NOTE: usize = 1000;
-
-/// Writes the status if it has changed, and publishes what is new.
+/// Writes the status if it has changed, and tells what is new.
 ///
 /// # Errors
-/// When the status cannot be written. An Event that cannot be published is logged only.
+/// When the status cannot be written.
 pub async fn report<S: Subject>(context: &Context, object: &S::Object, status: &S::Status) -> Result<(), PassError> {
     let old = S::status(object).cloned().unwrap_or_default();
     if S::status(object) == Some(status) {
@@ -29,7 +23,7 @@ pub async fn report<S: Subject>(context: &Context, object: &S::Object, status: &
     let Some(written) = write_status::<S>(context, object, status).await? else { return Ok(()) };
     context.kinds.remember(&written);
     for note in S::notes(&old, status) {
-        publish::<S>(context, object, note).await;
+        tell::<S>(context, object, note).await;
     }
     Ok(())
 }
@@ -60,37 +54,12 @@ async fn write_status<S: Subject>(
     }
 }
 
-async fn publish<S: Subject>(context: &Context, object: &S::Object, note: Note) {
-    let text: String = note.message.chars().take(LONGEST_NOTE).collect();
+async fn tell<S: Subject>(context: &Context, object: &S::Object, note: Note) {
+    let text = &note.message;
     match note.warning {
         true => tracing::warn!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
         false => tracing::info!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
     }
-    let event = event(note.warning, note.reason, note.action, text, object.object_ref(&()));
-    let api: Api<Event> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    if let Err(error) = api.create(&PostParams::default(), &event).await {
-        tracing::warn!(kind = S::KIND, name = object.name_any(), %error, "an Event could not be published");
-    }
-}
-
-/// One Event for each note. kube's Recorder counts a second one of the same reason as a repetition and drops what it
-/// says, and notes are told once anyway.
-fn event(warning: bool, reason: String, action: String, text: String, regarding: ObjectReference) -> Event {
-    let now = Timestamp::now();
-    Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", regarding.name.as_deref().unwrap_or_default(), now.as_nanosecond())),
-            namespace: regarding.namespace.clone(),
-            ..ObjectMeta::default()
-        },
-        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(reason),
-        action: Some(action),
-        note: Some(text),
-        event_time: Some(MicroTime(now)),
-        regarding: Some(regarding),
-        reporting_controller: Some(keys::MANAGER.to_owned()),
-        reporting_instance: Some(keys::MANAGER.to_owned()),
-        ..Event::default()
-    }
+    // The receiver ends only with the operator.
+    let _ = context.news.send(News { about: object.object_ref(&()), note }).await;
 }
