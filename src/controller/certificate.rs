@@ -171,6 +171,10 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
 fn rival(context: &Context, object: &MailCertificate, own: &Key) -> Option<String> {
     let age = |o: &MailCertificate| (o.meta().creation_timestamp.as_ref().map(|t| t.0), o.name_any());
     let claim = (own.0.clone(), object.spec.secret_name.clone());
+    // Who has the Secret keeps it: ages are whole seconds, and a younger object may have been seen first.
+    if context.relations.secrets.get(&claim.0, &claim.1).and_then(|s| s.owner).as_ref() == Some(&own.1) {
+        return None;
+    }
     let others = context.relations.claims.of(&claim).into_iter().filter(|k| k != own);
     let others = others.filter_map(|k| context.kinds.certificates.get(&k));
     let alive =
