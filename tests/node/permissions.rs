@@ -61,6 +61,6 @@ pub fn what_is_granted_is_called(ground: &Ground, calls: &Calls) {
 pub fn nothing_was_refused(ground: &Ground) {
     let log = ground.log();
     assert!(log.contains("leading"), "{log}");
-    let refused = |line: &&str| ["orbidden", "403", "a permission is missing"].iter().any(|word| line.contains(word));
+    let refused = |line: &&str| ["orbidden", " 403", "a permission is missing"].iter().any(|word| line.contains(word));
     assert_eq!(log.lines().filter(refused).collect::<Vec<_>>(), Vec::<&str>::new());
 }
