@@ -1,5 +1,6 @@
 //! The operator with exactly the permissions that `deploy/install.yaml` grants, and with fewer. On a cluster of its own:
 //! it serves every namespace.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
 
 mod common;
 
