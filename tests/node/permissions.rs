@@ -10,6 +10,9 @@ pub type Calls = BTreeSet<(String, String)>;
 /// Granted, and called only in cases that this story does not have.
 const SELDOM: &[(&str, &str, &str)] = &[
     ("delete", "secrets", "revisions beyond history.revisions, deletionPolicy Delete"),
+    ("patch", "mailcertificates", "a MailDomain whose names change"),
+    ("get", "statefulsets", "a MailDomain that names one"),
+    ("get", "daemonsets", "a MailDomain that names one"),
     ("patch", "statefulsets", "a MailDomain that names one"),
     ("patch", "daemonsets", "a MailDomain that names one"),
     ("get", "namespaces", "an issuer whose allowedNamespaces has a selector"),
