@@ -134,6 +134,7 @@ impl Subject for Certificates {
 
     fn forget(context: &Context, key: &Key) {
         context.metrics.remove_certificate(&key.0, &key.1);
+        context.left_over.notify_one();
     }
 }
 

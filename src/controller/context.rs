@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use tokio::sync::Notify;
 
 use super::account::Accounts;
 use super::authority::Authorities;
 use super::index::Key;
 use super::relations::Relations;
+use super::turns::Turns;
 use super::watches::{Bindings, Kinds};
 use crate::api::keys;
 use crate::decide::domain::world::Look;
+use crate::issuers::acme::http::Limits;
 use crate::operating::lease::Leader;
 use crate::operating::metrics::Metrics;
 use crate::probes::Prober;
@@ -47,6 +50,12 @@ pub struct Context {
     pub authorities: Authorities,
     /// ACME accounts, opened.
     pub accounts: Accounts,
+    /// Bounds of requests to ACME servers.
+    pub acme_limits: Limits,
+    /// Who may ask ACME servers now.
+    pub turns: Turns,
+    /// Told when a MailCertificate is gone: what was made for its challenges is to be removed.
+    pub left_over: Notify,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.

@@ -1,8 +1,13 @@
 //! Ingresses and HTTPRoutes that bring the CA's requests to the operator, for as long as a challenge lasts.
 
+use std::fmt::Debug;
+use std::time::Duration;
+
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::index::Key;
@@ -11,6 +16,7 @@ use super::relations::{issuer_key, key};
 use crate::api::issuer::Http01Solver;
 use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::certificate::world::Fact;
+use crate::solvers::http01::PATH_PREFIX;
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 
 /// The port of the operator's challenge Service.
@@ -51,7 +57,7 @@ pub async fn expose(
         let doing = || format!("routing the challenge of {host} to the operator");
         if let Some(ingress) = &solver.ingress {
             let made = exposure::ingress(&exposure, ingress.class_name.as_deref(), &ingress.annotations);
-            there(ingresses(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+            put(&ingresses(context), &made, token).await.map_err(PassError::api(doing()))?;
         }
         if let Some(gateway) = &solver.gateway_http_route {
             let parents: Vec<ParentRef> = gateway
@@ -64,17 +70,33 @@ pub async fn expose(
                 })
                 .collect();
             let made = exposure::http_route(&exposure, &parents);
-            there(routes(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+            put(&routes(context), &made, token).await.map_err(PassError::api(doing()))?;
         }
     }
     Ok(Fact::Exposed)
 }
 
-fn there<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(s)) if s.code == 409 => Ok(()),
-        other => other.map(|_| ()),
+/// Creates it; what stands there for an older challenge of the same host gives way.
+async fn put<K>(api: &Api<K>, made: &K, token: &str) -> Result<(), kube::Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
+{
+    match api.create(&PostParams::default(), made).await {
+        Err(kube::Error::Api(s)) if s.code == 409 => {}
+        other => return other.map(|_| ()),
     }
+    let name = made.name_any();
+    if let Some(standing) = api.get_opt(&name).await? {
+        let text = serde_json::to_string(&standing).map_err(kube::Error::SerdeError)?;
+        if text.contains(&format!("{PATH_PREFIX}{token}\"")) {
+            return Ok(());
+        }
+        match api.delete(&name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(s)) if s.code == 404 => {}
+            other => drop(other?),
+        }
+    }
+    api.create(&PostParams::default(), made).await.map(|_| ())
 }
 
 /// Removes what was made for a MailCertificate.
@@ -86,19 +108,41 @@ pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, Pass
     Ok(Fact::Unexposed)
 }
 
-/// Removes what earlier runs left behind: what no MailCertificate with an open order needs.
-pub async fn sweep(context: &Context) -> Result<(), PassError> {
-    let needed: Vec<String> = context
-        .kinds
-        .certificates
-        .all()
-        .iter()
-        .filter(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
-        .map(|c| format!("{}/{}", c.namespace().unwrap_or_default(), c.name_any()))
-        .collect();
+/// Removes what is left behind, at first and whenever a MailCertificate is gone, for ever.
+pub async fn keep_swept(context: &Context) {
+    const AGAIN: Duration = Duration::from_secs(60);
+    /// Many that go at once are one sweep.
+    const GATHER: Duration = Duration::from_secs(1);
+    // Before the MailCertificates are known, everything would look left behind.
+    context.kinds.certificates.known().await;
+    loop {
+        match sweep(context).await {
+            Ok(()) => context.left_over.notified().await,
+            Err(error) => {
+                tracing::warn!(%error, "routes of former challenges could not be removed");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+        tokio::time::sleep(GATHER).await;
+    }
+}
+
+/// Removes what no MailCertificate with an open order needs.
+async fn sweep(context: &Context) -> Result<(), PassError> {
+    let needed = |certificate: &str| {
+        let Some((namespace, name)) = certificate.split_once('/') else { return false };
+        if !context.kinds.certificates.serves(namespace) {
+            // Another operator's.
+            return true;
+        }
+        let certificate = context.kinds.certificates.get(&(namespace.to_owned(), name.to_owned()));
+        certificate
+            .is_some_and(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
+    };
     let params =
         ListParams::default().labels(&format!("{}=mailcert,{}", exposure::MANAGED_BY, exposure::CERTIFICATE_NAMESPACE));
-    remove(context, &params, |annotation| !needed.iter().any(|n| Some(n.as_str()) == annotation)).await
+    // Asked after they were listed: an order is in a status before anything is made for it.
+    remove(context, &params, |annotation| annotation.is_none_or(|c| !needed(c))).await
 }
 
 async fn remove(

@@ -21,6 +21,7 @@ mod queue;
 mod relations;
 mod report;
 mod secrets;
+mod turns;
 mod watches;
 mod workloads;
 

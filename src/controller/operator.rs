@@ -10,6 +10,7 @@ use kube::runtime::applier;
 use kube::runtime::controller::{Action as Requeue, Config, ReconcileRequest};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use super::issuer::Issuers;
 use super::pass::{PassError, Subject, pass};
 use super::queue::Queue;
 use super::relations::{Relations, key};
+use super::turns::Turns;
 use super::watches::{Bindings, Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
@@ -121,6 +123,9 @@ pub async fn run(
         bindings,
         authorities: Authorities::default(),
         accounts: Accounts::default(),
+        acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
+        turns: Turns::new(usize::from(settings.concurrency)),
+        left_over: Notify::new(),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
         failures: Memory::default(),
@@ -129,7 +134,12 @@ pub async fn run(
     let work = stop.child_token();
     control(&mut parts, &context, queues, &settings, &work);
     parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
-    parts.spawn("the sweep", sweep_at_start(context, work.clone()));
+    parts.spawn("the sweep", {
+        let work = work.clone();
+        async move {
+            tokio::select! { () = exposures::keep_swept(&context) => {}, () = work.cancelled() => {} }
+        }
+    });
     parts.finish(Some(leader)).await
 }
 
@@ -376,7 +386,12 @@ fn run_kind<S: Subject>(
 }
 
 /// After an error that is no finding: 1 s, doubling, at most 5 min.
-fn retry<S: Subject>(object: Arc<S::Object>, _: &PassError, context: Arc<Context>) -> Requeue {
+fn retry<S: Subject>(object: Arc<S::Object>, error: &PassError, context: Arc<Context>) -> Requeue {
+    if matches!(error, PassError::Busy) {
+        // No fault of its own; spread, so that not all of them come back at the same moment.
+        let spread = crate::decide::jitter::fraction(&[&object.uid().unwrap_or_default()]);
+        return Requeue::requeue(Duration::from_secs_f64(1.0 + spread));
+    }
     let key = (S::KIND.to_owned() + &object.namespace().unwrap_or_default(), object.name_any());
     let failures = context.failures.update(&key, |n| {
         let next = n.unwrap_or(0u32).saturating_add(1);
@@ -395,6 +410,7 @@ fn failed<S: Subject>(
         kube::runtime::controller::Error::ObjectNotFound(object) => {
             S::forget(context, &(object.namespace.clone().unwrap_or_default(), object.name.clone()));
         }
+        kube::runtime::controller::Error::ReconcilerFailed(PassError::Busy, _) => {}
         kube::runtime::controller::Error::ReconcilerFailed(error, object) => {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(kind = S::KIND, %object, %error, cause, "the pass was not finished and is tried again");
@@ -422,14 +438,6 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
         }
         before = now;
     }
-}
-
-/// Removes routes of challenges that an earlier run left behind.
-async fn sweep_at_start(context: Arc<Context>, stop: CancellationToken) {
-    if let Err(error) = exposures::sweep(&context).await {
-        tracing::warn!(%error, "routes of former challenges could not be removed");
-    }
-    stop.cancelled().await;
 }
 
 /// Says which permissions are missing, and whether Secrets may be watched everywhere.

@@ -107,6 +107,19 @@ where
         }
     }
 
+    /// Whether objects of this namespace are watched.
+    pub fn serves(&self, namespace: &str) -> bool {
+        self.cache(namespace).is_some()
+    }
+
+    /// Waits until every object that exists has been seen once.
+    pub async fn known(&self) {
+        for cache in &self.caches {
+            // The writing side ends only with the operator.
+            let _ = cache.store.wait_until_ready().await;
+        }
+    }
+
     /// Every object.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.caches.iter().flat_map(|c| c.store.state()).collect()

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::reasons::condition;
+use crate::api::reasons::{certificate, condition};
 
 /// An Event to publish about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +39,13 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
     notes
 }
 
+/// Reasons of a `Ready` that is False only because it takes its time.
+const UNDER_WAY: [&str; 3] = [certificate::NOT_ISSUED, certificate::ISSUING, certificate::ORDER_PENDING];
+
 fn is_bad(c: &Condition) -> bool {
     match c.type_.as_str() {
         condition::STALLED => c.status == "True",
         condition::ISSUING => false,
-        _ => c.status == "False",
+        _ => c.status == "False" && !UNDER_WAY.contains(&c.reason.as_str()),
     }
 }

@@ -57,7 +57,8 @@ async fn terms_are_shown_before_anything_is_registered() {
 async fn an_account_outlives_its_issuer_and_has_its_domains_contact() {
     let world = World::start("accounts", &[]).await;
     let certificate = json!({"template": {"issuerRef": {"name": "ca"}}});
-    let domain = json!({"domain": "accounts.test", "externalURL": "https://mail.accounts.test", "certificate": certificate});
+    let domain =
+        json!({"domain": "accounts.test", "externalURL": "https://mail.accounts.test", "certificate": certificate});
     world.create::<MailDomain>("domain", domain).await;
     let first = world.issuer("ca", world.issuer_spec()).await.status.unwrap().acme.unwrap();
     assert_eq!(first.contact, ["no-reply@accounts.test"]);

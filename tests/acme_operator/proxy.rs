@@ -42,7 +42,7 @@ pub struct Asked {
     pub status: Option<u16>,
 }
 
-type Rule = Arc<dyn Fn(&Asked) -> Fate + Send + Sync>;
+type Rule = Arc<dyn Fn(&Asked, Option<&[u8]>) -> Fate + Send + Sync>;
 
 struct State {
     rule: RwLock<Rule>,
@@ -65,7 +65,7 @@ impl Proxy {
     pub async fn start(pebble: &Pebble) -> Self {
         let (acceptor, ca_pem) = acceptor();
         let state = Arc::new(State {
-            rule: RwLock::new(Arc::new(|_: &Asked| Fate::Pass)),
+            rule: RwLock::new(Arc::new(|_: &Asked, _: Option<&[u8]>| Fate::Pass)),
             changed: watch::Sender::new(()),
             log: Mutex::default(),
             acceptor,
@@ -113,6 +113,11 @@ impl Proxy {
 
     /// From now on `rule` decides.
     pub fn rule(&self, rule: impl Fn(&Asked) -> Fate + Send + Sync + 'static) {
+        self.rule_with_csr(move |asked, _| rule(asked));
+    }
+
+    /// As [`Proxy::rule`], for rules that look at the CSR that was sent last (DER).
+    pub fn rule_with_csr(&self, rule: impl Fn(&Asked, Option<&[u8]>) -> Fate + Send + Sync + 'static) {
         *self.state.rule.write().unwrap() = Arc::new(rule);
         self.state.changed.send_replace(());
     }
@@ -166,7 +171,8 @@ async fn serve(state: &State, tcp: TcpStream) {
     let mut changed = state.changed.subscribe();
     loop {
         let rule = state.rule.read().unwrap().clone();
-        match rule(&asked) {
+        let csr = last_csr(&state.log.lock().unwrap());
+        match rule(&asked, csr.as_deref()) {
             Fate::Hold => {
                 // Whoever asked may have given up.
                 let mut end = [0];

@@ -1,1 +1,102 @@
-//! Later.
+//! An operator that is killed at any point goes on where it was.
+
+use std::time::Duration;
+
+use mailcert::api::MailCertificate;
+use rcgen::PublicKeyData;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
+
+use crate::issuing::verify;
+use crate::proxy::Asked;
+use crate::world::{World, revision};
+
+/// What is waited for before the operator is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// This long after the certificate was made.
+    After(Duration),
+    /// A request to a path that begins so arrived.
+    Asked(&'static str),
+    /// It was answered.
+    Answered(&'static str),
+    /// The status has the order.
+    OrderStored,
+    /// The status says that the CSR was sent.
+    FinalizedStored,
+}
+
+const MOMENTS: [Moment; 12] = [
+    Moment::Asked("/order-plz"),
+    Moment::Answered("/order-plz"),
+    Moment::OrderStored,
+    Moment::Asked("/chalZ/"),
+    Moment::Answered("/chalZ/"),
+    Moment::Asked("/finalize-order/"),
+    Moment::Answered("/finalize-order/"),
+    Moment::FinalizedStored,
+    Moment::Asked("/certZ/"),
+    Moment::Answered("/certZ/"),
+    Moment::After(Duration::from_millis(300)),
+    Moment::After(Duration::from_millis(1700)),
+];
+
+impl Moment {
+    /// Whether the order may exist without the status saying so.
+    fn may_lose_the_order(self) -> bool {
+        matches!(self, Self::After(_) | Self::Asked("/order-plz") | Self::Answered("/order-plz"))
+    }
+}
+
+async fn reached(world: &World, name: &str, moment: Moment) {
+    let since = world.proxy.log().len();
+    let seen = async |is: &dyn Fn(&Asked) -> bool| {
+        world.until("request", async || world.proxy.log().iter().skip(since).any(is).then_some(())).await;
+    };
+    let order = |c: &MailCertificate| c.status.as_ref()?.attempt.as_ref()?.order.clone();
+    match moment {
+        Moment::After(pause) => tokio::time::sleep(pause).await,
+        Moment::Asked(path) => seen(&|a| a.path.starts_with(path)).await,
+        Moment::Answered(path) => seen(&|a| a.path.starts_with(path) && a.status.is_some_and(|s| s < 300)).await,
+        Moment::OrderStored => drop(world.wait(name, "ordered", |c| order(c).is_some()).await),
+        Moment::FinalizedStored => {
+            let finalized = |c: &MailCertificate| order(c).is_none_or(|o| o.finalized);
+            world.wait(name, "finalized", |c| finalized(c) && c.status.is_some()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_killed_operator_finalizes_once_and_with_the_stored_key() {
+    let mut world = World::start("resume", &[]).await;
+    world.issuer("ca", world.issuer_spec()).await;
+    let mut abandoned = 0;
+    for (number, moment) in MOMENTS.into_iter().enumerate() {
+        let (name, host) = (format!("c{number}"), format!("c{number}.resume.test"));
+        world.resolve(&[&host]);
+        let (orders, finalized) = (world.proxy.orders(), world.proxy.finalized());
+        world.certificate(&name, &[&host]).await;
+        reached(&world, &name, moment).await;
+        world.kill_operator();
+        world.start_operator();
+        let issued = world.issued(&name).await;
+        let more = world.proxy.orders() - orders - 1;
+        assert!(more <= usize::from(moment.may_lose_the_order()), "{moment:?}: {more} orders too many");
+        abandoned += more;
+        assert_eq!(world.proxy.finalized() - finalized, 1, "{moment:?}: more than one certificate");
+        assert_eq!((revision(&issued), issued.status.unwrap().previous.len()), (1, 0), "{moment:?}");
+        let secret = world.secret(&format!("{name}-tls")).await;
+        verify(&secret, world.pebble.root_pem(), &[&host]);
+        assert_eq!(spki_of_leaf(&secret.data.unwrap()["tls.crt"].0), spki_of_csr(world.proxy.last_csr()), "{moment:?}");
+    }
+    eprintln!("{abandoned} orders abandoned in {} kills", MOMENTS.len());
+}
+
+fn spki_of_leaf(pem: &[u8]) -> Vec<u8> {
+    let leaf = CertificateDer::from_pem_slice(pem).unwrap();
+    x509_parser::parse_x509_certificate(&leaf).unwrap().1.public_key().raw.to_vec()
+}
+
+fn spki_of_csr(der: Vec<u8>) -> Vec<u8> {
+    let der = CertificateSigningRequestDer::from(der);
+    rcgen::CertificateSigningRequestParams::from_der(&der).unwrap().public_key.subject_public_key_info()
+}

@@ -8,12 +8,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource};
 use mailcert::api::{MailCertificate, MailIssuer};
 use mailcert_testenv::{Cluster, Pebble, PebbleOptions};
@@ -101,8 +101,8 @@ impl World {
         self.hosts = Some(hosts);
     }
 
-    pub fn dir(&self) -> PathBuf {
-        self.cluster.dir().to_owned()
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
     }
 
     pub fn start_operator(&mut self) {
