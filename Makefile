@@ -10,7 +10,7 @@ N ?= 1000
 DEMO ?= /tmp/mailcert-demo
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools images lint bench demo demo-down
+.PHONY: help test test-fast packages tools images lint bench demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,9 +39,18 @@ lint: ## Check format and lints
 bench: tools ## Measure against the raw API server
 	N=$(N) $(CARGO) bench --locked
 
-demo: packages tools images ## Start a node with an ACME server, a mail server and the operator's image (as root)
-	$(CARGO) build --release --locked
-	@$(TESTENV) demo $(DEMO) $(CARGO_TARGET_DIR)/release/mailcert
+demo: ## Show it at work, on a node of its own (as root on Linux) or a control plane; CLUSTER=current for yours
+ifeq ($(CLUSTER),current)
+	@$(if $(IMAGE),,echo 'make demo CLUSTER=current IMAGE=… [MAIL_IMAGE=…]: IMAGE is the operator as your cluster can pull it (see Dockerfile)'; exit 1)
+	@$(TESTENV) demo-current $(IMAGE) $(MAIL_IMAGE)
+else
+	@# Unoptimized: quick to build, and fast enough for one mail server.
+	$(CARGO) build --locked --package mailcert --package mailcert-testenv --bins
+	@$(CARGO_TARGET_DIR)/debug/testenv demo $(DEMO) $(CARGO_TARGET_DIR)/debug/mailcert
+endif
 
-demo-down: ## End the demo
-	@$(TESTENV) down $(DEMO)
+demo-shell: ## A shell with kubectl and helm for the demo's cluster
+	@PATH="$(DEMO)/bin:$$PATH" $(TESTENV) exec $(DEMO) "$${SHELL:-/bin/sh}"
+
+demo-down: ## End the demo, and remove everything of it; CLUSTER=current for yours
+	@$(TESTENV) $(if $(filter current,$(CLUSTER)),demo-current-down,demo-down $(DEMO))

@@ -253,7 +253,7 @@ async fn a_shutdown_ends_the_wait_for_leadership() {
 
 fn needed(verb: &'static str, resource: &'static str, namespace: Option<&str>) -> Needed {
     let namespace = namespace.map(str::to_owned);
-    Needed { verb, group: "", resource, subresource: "", namespace, feature: "storing certificates" }
+    Needed { verb, group: "", resource, subresource: "", name: None, namespace, feature: "storing certificates" }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

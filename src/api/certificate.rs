@@ -279,7 +279,8 @@ impl Default for History {
 }
 
 /// Labels and annotations to put on the active Secret.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("(!has(self.labels) || self.labels.all(k, !k.startsWith('mailcert.dev/') && k != 'app.kubernetes.io/managed-by')) && (!has(self.annotations) || self.annotations.all(k, !k.startsWith('mailcert.dev/')))").message("labels and annotations below mailcert.dev/, and the label app.kubernetes.io/managed-by, are set by the operator"))]
 pub struct SecretTemplate {
     /// Labels, at most 20.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -359,7 +360,7 @@ pub struct Revision {
     pub dns_names: Vec<String>,
     /// The MailIssuer that signed it.
     pub issuer_ref: IssuerRef,
-    /// Algorithm and size of its key (`ECDSA 256`).
+    /// Algorithm and size of its key (`ECDSA P-256`).
     pub key: String,
     /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.
     #[serde(default, rename = "requestSHA256", skip_serializing_if = "Option::is_none")]

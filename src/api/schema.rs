@@ -13,12 +13,18 @@ pub const SAN_PATTERN: &str = r"^(\*\.)?([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]*[\p{L}\
 /// The name of a Kubernetes object (RFC 1123 subdomain).
 pub const OBJECT_NAME_PATTERN: &str = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
 
+/// Go syntax in hours, minutes, seconds and milliseconds. The API server's own `duration` also takes `90 days`, which the
+/// operator could not read.
+const DURATION_PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$";
+
 /// A span of time in Go syntax (`2160h`, `90m`).
 pub fn duration(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "duration", "maxLength": 32})
+    json_schema!({"type": "string", "format": "duration", "maxLength": 32, "pattern": DURATION_PATTERN})
 }
 
 /// An optional [`duration`].
 pub fn optional_duration(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "duration", "maxLength": 32, "nullable": true})
+    json_schema!({
+        "type": "string", "format": "duration", "maxLength": 32, "pattern": DURATION_PATTERN, "nullable": true
+    })
 }

@@ -74,42 +74,16 @@ impl Subject for Certificates {
     }
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
-        let object = &world.object;
-        match action {
-            Action::ReadSecret => Ok(Fact::Secret(secrets::read_active(context, object).await?)),
-            Action::ReadRevision { revision, name } => {
-                Ok(Fact::Revision(revision, secrets::read_revision(context, object, &name).await?))
-            }
-            Action::Sign { revision, key, ca, leaf, origin } => {
-                let fact = sign(revision, key, ca, leaf, origin).await;
-                context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
-                Ok(fact)
-            }
-            Action::StoreKey { revision, name, key } => match obtain(key).await {
-                Ok(key) => secrets::store_key(context, object, revision, &name, key).await,
-                Err(failure) => Ok(Fact::Failed(failure)),
-            },
-            Action::StoreRevision { revision, name, exists, pair, origin } => {
-                secrets::store_revision(context, object, revision, &name, exists, &pair, &origin).await
-            }
-            Action::WriteActive { revision, pair, origin, over } => {
-                secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
-            }
-            Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
-            Action::CreateOrder { dns_names } => order::create(context, object, dns_names).await,
-            Action::LookAtOrder { url } => order::look(context, object, &url).await,
-            Action::Expose { challenges } => exposures::expose(context, object, &challenges).await,
-            Action::Unexpose => exposures::unexpose(context, &key(&**object)).await,
-            Action::SelfCheck { name, token, key_authorization } => {
-                Ok(order::check(name, &token, &key_authorization).await)
-            }
-            Action::Answer { url, names } => order::answer(context, object, &url, names).await,
-            Action::Finalize { url, csr } => order::finalize(context, object, &url, &csr).await,
-            Action::Download { url, revision, key, origin } => {
-                let fact = order::download(context, object, &url, revision, key, origin).await?;
-                context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
-                Ok(fact)
-            }
+        match act(context, world, action).await {
+            // What the operator may not do is for a person to see, on the object.
+            Err(PassError::Api { doing, source }) if is_forbidden(&source) => Ok(Fact::Failed(StepFailure {
+                pace: Pace::Person,
+                reason: reason::FORBIDDEN,
+                message: format!("{doing}: {source}"),
+                retry_after: None,
+                order_lost: false,
+            })),
+            result => result,
         }
     }
 
@@ -130,11 +104,63 @@ impl Subject for Certificates {
             renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
         };
         context.metrics.set_certificate(&namespace, &name, sample);
+        let order = status.attempt.as_ref().and_then(|a| a.order.as_ref());
+        match order.is_some_and(|o| o.exposed) {
+            true => context.exposed.set((namespace, name), ()),
+            false => context.exposed.forget(&(namespace, name)),
+        }
     }
 
     fn forget(context: &Context, key: &Key) {
         context.metrics.remove_certificate(&key.0, &key.1);
-        context.left_over.notify_one();
+        if context.exposed.get(key).is_some() {
+            context.exposed.forget(key);
+            context.left_behind.notify_one();
+        }
+    }
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
+    let object = &world.object;
+    match action {
+        Action::ReadSecret => Ok(Fact::Secret(secrets::read_active(context, object).await?)),
+        Action::ReadRevision { revision, name } => {
+            Ok(Fact::Revision(revision, secrets::read_revision(context, object, &name).await?))
+        }
+        Action::Sign { revision, key, ca, leaf, origin } => {
+            let fact = sign(revision, key, ca, leaf, origin).await;
+            context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
+            Ok(fact)
+        }
+        Action::StoreKey { revision, name, key } => match obtain(key).await {
+            Ok(key) => secrets::store_key(context, object, revision, &name, key).await,
+            Err(failure) => Ok(Fact::Failed(failure)),
+        },
+        Action::StoreRevision { revision, name, exists, pair, origin } => {
+            secrets::store_revision(context, object, revision, &name, exists, &pair, &origin).await
+        }
+        Action::WriteActive { revision, pair, origin, over } => {
+            secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
+        }
+        Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
+        Action::CreateOrder { dns_names } => order::create(context, object, dns_names).await,
+        Action::LookAtOrder { url } => order::look(context, object, &url).await,
+        Action::Expose { challenges } => exposures::expose(context, object, &challenges).await,
+        Action::Unexpose => exposures::unexpose(context, &key(&**object)).await,
+        Action::SelfCheck { name, token, key_authorization } => {
+            Ok(order::check(name, &token, &key_authorization).await)
+        }
+        Action::Answer { url, names } => order::answer(context, object, &url, names).await,
+        Action::Finalize { url, csr } => order::finalize(context, object, &url, &csr).await,
+        Action::Download { url, revision, key, origin } => {
+            let fact = order::download(context, object, &url, revision, key, origin).await?;
+            context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
+            Ok(fact)
+        }
     }
 }
 

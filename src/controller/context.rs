@@ -54,26 +54,26 @@ pub struct Context {
     pub acme_limits: Limits,
     /// Who may ask ACME servers now.
     pub turns: Turns,
-    /// Told when a MailCertificate is gone: what was made for its challenges is to be removed.
-    pub left_over: Notify,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.
     pub ca_certificates: Memory<(String, Option<Vec<u8>>)>,
+    /// MailCertificates for whose challenges routes exist.
+    pub exposed: Memory<()>,
+    /// One of them was deleted.
+    pub left_behind: Notify,
     /// Passes in a row that could not be finished, by kind and namespace, and name.
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
-    /// Events.
-    pub recorder: Recorder,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }
 
 impl Context {
-    /// The recorder of this operator's Events.
-    pub fn recorder(client: Client) -> Recorder {
-        Recorder::new(client, Reporter { controller: keys::MANAGER.to_owned(), instance: None })
+    /// A recorder for one Event. One that is kept would merge Events of the same reason and drop the later message.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(self.client.clone(), Reporter { controller: keys::MANAGER.to_owned(), instance: None })
     }
 
     /// The time, in whole seconds, as the API keeps it.

@@ -1,7 +1,6 @@
 //! Ingresses and HTTPRoutes that bring the CA's requests to the operator, for as long as a challenge lasts.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
@@ -14,8 +13,10 @@ use super::index::Key;
 use super::pass::PassError;
 use super::relations::{issuer_key, key};
 use crate::api::issuer::Http01Solver;
+use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
-use crate::decide::certificate::world::Fact;
+use crate::decide::backoff::Pace;
+use crate::decide::certificate::world::{Fact, StepFailure};
 use crate::solvers::http01::PATH_PREFIX;
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 
@@ -44,6 +45,10 @@ pub async fn expose(
     let own = key(object);
     let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
     let Some(solver) = issuer.as_deref().and_then(solver) else { return Ok(Fact::Overtaken) };
+    if let Some(off) = switched_off(context, solver).await? {
+        return Ok(Fact::Failed(off));
+    }
+    context.exposed.set(own.clone(), ());
     for (host, token) in challenges {
         let exposure = Exposure {
             certificate_namespace: own.0.clone(),
@@ -99,6 +104,33 @@ where
     api.create(&PostParams::default(), made).await.map(|_| ())
 }
 
+/// What the solver needs and the installation lacks.
+async fn switched_off(context: &Context, solver: &Http01Solver) -> Result<Option<StepFailure>, PassError> {
+    let one = ListParams::default().limit(1);
+    let (kind, value, looked) = if solver.ingress.is_some() {
+        ("Ingresses", "http01.ingress.enabled", ingresses(context).list(&one).await.map(|_| ()))
+    } else if solver.gateway_http_route.is_some() {
+        ("HTTPRoutes", "http01.gateway.enabled", routes(context).list(&one).await.map(|_| ()))
+    } else {
+        return Ok(None);
+    };
+    let namespace = &context.identity.namespace;
+    let message = match looked {
+        Ok(()) => return Ok(None),
+        Err(kube::Error::Api(s)) if s.code == 403 => {
+            format!(
+                "the operator may not make {kind} in namespace {namespace}: install the chart with --set {value}=true"
+            )
+        }
+        Err(kube::Error::Api(s)) if s.code == 404 => {
+            format!("this cluster has no {kind}: install the Gateway API, or choose another solver")
+        }
+        Err(e) => return Err(PassError::api(format!("listing {kind}"))(e)),
+    };
+    let (pace, reason) = (Pace::Person, reason::FORBIDDEN);
+    Ok(Some(StepFailure { pace, reason, message, retry_after: None, order_lost: false }))
+}
+
 /// Removes what was made for a MailCertificate.
 pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, PassError> {
     let labels = exposure::labels(&certificate.0, &certificate.1);
@@ -108,27 +140,8 @@ pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, Pass
     Ok(Fact::Unexposed)
 }
 
-/// Removes what is left behind, at first and whenever a MailCertificate is gone, for ever.
-pub async fn keep_swept(context: &Context) {
-    const AGAIN: Duration = Duration::from_secs(60);
-    /// Many that go at once are one sweep.
-    const GATHER: Duration = Duration::from_secs(1);
-    // Before the MailCertificates are known, everything would look left behind.
-    context.kinds.certificates.known().await;
-    loop {
-        match sweep(context).await {
-            Ok(()) => context.left_over.notified().await,
-            Err(error) => {
-                tracing::warn!(%error, "routes of former challenges could not be removed");
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
-        tokio::time::sleep(GATHER).await;
-    }
-}
-
-/// Removes what no MailCertificate with an open order needs.
-async fn sweep(context: &Context) -> Result<(), PassError> {
+/// Removes what no MailCertificate with an open order needs. The MailCertificates must be known.
+pub async fn sweep(context: &Context) -> Result<(), PassError> {
     let needed = |certificate: &str| {
         let Some((namespace, name)) = certificate.split_once('/') else { return false };
         if !context.kinds.certificates.serves(namespace) {

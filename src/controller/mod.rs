@@ -40,6 +40,6 @@ pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("apps", "deployments", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "daemonsets", "", &["get", "list", "watch", "patch"], "rollout"),
-    ("events.k8s.io", "events", "", &["create", "patch"], "Events"),
+    ("events.k8s.io", "events", "", &["create"], "Events"),
     ("", "namespaces", "", &["get"], "MailIssuers that allow namespaces by label"),
 ];

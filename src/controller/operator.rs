@@ -61,7 +61,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
     let health = Health::default();
-    let challenges = ChallengeTable::default();
+    let challenges = ChallengeTable::filling();
     let mut parts = Parts::new(stop.clone());
     parts.spawn("the challenge server", {
         let listener = bind("--challenge-listen", settings.challenge_listen).await?;
@@ -91,6 +91,16 @@ pub async fn run(
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
 
+    // One task waits for the caches: of several at once, their library wakes only one.
+    let known = CancellationToken::new();
+    tokio::spawn({
+        let (kinds, known) = (kinds.clone(), known.clone());
+        async move {
+            kinds.synced().await;
+            challenges.filled();
+            known.cancel();
+        }
+    });
     let leader = match settings.leader_elect {
         false => Leader::without_election(),
         true => {
@@ -106,7 +116,6 @@ pub async fn run(
     tracing::info!("leading");
     let bindings = Arc::new(Bindings::new(client.clone(), relations.clone(), kinds.clone(), everywhere));
     let context = Arc::new(Context {
-        recorder: Context::recorder(client.clone()),
         prober: Prober::with_concurrency(
             Limits { total: settings.probe_timeout, ..Limits::default() },
             usize::from(settings.probe_concurrency),
@@ -125,21 +134,22 @@ pub async fn run(
         accounts: Accounts::default(),
         acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
         turns: Turns::new(usize::from(settings.concurrency)),
-        left_over: Notify::new(),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
         failures: Memory::default(),
+        exposed: Memory::default(),
+        left_behind: Notify::new(),
         metrics,
     });
     let work = stop.child_token();
+    tokio::select! {
+        () = known.cancelled() => {}
+        () = stop.cancelled() => return parts.finish(Some(leader)).await,
+        () = leader.token().cancelled() => return parts.finish(Some(leader)).await,
+    }
     control(&mut parts, &context, queues, &settings, &work);
     parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
-    parts.spawn("the sweep", {
-        let work = work.clone();
-        async move {
-            tokio::select! { () = exposures::keep_swept(&context) => {}, () = work.cancelled() => {} }
-        }
-    });
+    parts.spawn("the sweep", sweep(context, work.clone()));
     parts.finish(Some(leader)).await
 }
 
@@ -440,6 +450,24 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
     }
 }
 
+/// Removes the routes of challenges that an earlier run, or a deleted MailCertificate, left behind.
+async fn sweep(context: Arc<Context>, stop: CancellationToken) {
+    loop {
+        let again = match exposures::sweep(&context).await {
+            Ok(()) => Duration::MAX,
+            Err(error) => {
+                tracing::warn!(%error, "routes of former challenges could not be removed");
+                Duration::from_secs(60)
+            }
+        };
+        tokio::select! {
+            () = context.left_behind.notified() => {}
+            () = tokio::time::sleep(again) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
 /// Says which permissions are missing, and whether Secrets may be watched everywhere.
 async fn permissions(client: &Client, settings: &OperatorSettings, own: &str) -> bool {
     let needed = needed(settings, own);
@@ -464,6 +492,7 @@ fn needed(settings: &OperatorSettings, own: &str) -> Vec<Needed> {
                 group,
                 resource,
                 subresource,
+                name: None,
                 namespace: namespace.clone(),
                 feature,
             }));
@@ -475,6 +504,8 @@ fn needed(settings: &OperatorSettings, own: &str) -> Vec<Needed> {
             group: "coordination.k8s.io",
             resource: "leases",
             subresource: "",
+            // A rule that names an object cannot grant its creation.
+            name: (verb != "create").then(|| settings.lease_name.clone()),
             namespace: Some(own.to_owned()),
             feature: "leader election",
         }));

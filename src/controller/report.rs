@@ -70,7 +70,7 @@ async fn publish<S: Subject>(context: &Context, object: &S::Object, note: Note) 
         action: note.action,
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
+    if let Err(error) = context.recorder().publish(&event, &object.object_ref(&())).await {
         tracing::warn!(kind = S::KIND, name = object.name_any(), %error, "an Event could not be published");
     }
 }

@@ -112,10 +112,10 @@ where
         self.cache(namespace).is_some()
     }
 
-    /// Waits until every object that exists has been seen once.
-    pub async fn known(&self) {
+    /// Waits until every object that exists is known.
+    async fn synced(&self) {
         for cache in &self.caches {
-            // The writing side ends only with the operator.
+            // Fails only when the watch has ended, and then the operator ends.
             let _ = cache.store.wait_until_ready().await;
         }
     }
@@ -175,6 +175,13 @@ impl Kinds {
         } else if let Some(o) = any.downcast_ref::<MailIssuer>() {
             self.issuers.remember(o.clone());
         }
+    }
+
+    /// Waits until every object that exists is known: what is not known yet must not be taken for missing.
+    pub async fn synced(&self) {
+        self.issuers.synced().await;
+        self.certificates.synced().await;
+        self.domains.synced().await;
     }
 
     /// Asks for a pass over every object, for instance because the clock was set.

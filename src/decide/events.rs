@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::reasons::{certificate, condition};
+use crate::api::reasons::{certificate, condition, domain};
 
 /// An Event to publish about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,13 +39,56 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
     notes
 }
 
-/// Reasons of a `Ready` that is False only because it takes its time.
-const UNDER_WAY: [&str; 3] = [certificate::NOT_ISSUED, certificate::ISSUING, certificate::ORDER_PENDING];
+/// Reasons for which a condition is False on the way to where it should be: nothing to be warned of.
+const ON_THE_WAY: &[&str] = &[
+    certificate::NOT_ISSUED,
+    certificate::ISSUING,
+    certificate::ORDER_PENDING,
+    // The MailIssuer itself warns, and says more.
+    certificate::ISSUER_NOT_READY,
+    domain::CERTIFICATE_NOT_READY,
+    domain::ROLLING_OUT,
+    domain::NOT_PROBED,
+];
 
 fn is_bad(c: &Condition) -> bool {
+    if ON_THE_WAY.contains(&c.reason.as_str()) {
+        return false;
+    }
     match c.type_.as_str() {
         condition::STALLED => c.status == "True",
         condition::ISSUING => false,
-        _ => c.status == "False" && !UNDER_WAY.contains(&c.reason.as_str()),
+        _ => c.status == "False",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::conditions::{Conditions, State};
+    use k8s_openapi::jiff::Timestamp;
+
+    fn conditions(set: &[(&str, State, &str)]) -> Vec<Condition> {
+        let mut conditions = Conditions::on(&[], None, Timestamp::UNIX_EPOCH);
+        set.iter().for_each(|(type_, state, reason)| conditions.set(type_, *state, reason, "why"));
+        conditions.finish()
+    }
+
+    fn told(old: &[Condition], new: &[Condition]) -> Vec<(String, bool)> {
+        of_conditions(old, new).into_iter().map(|n| (n.reason, n.warning)).collect()
+    }
+
+    #[test]
+    fn only_what_is_new_is_told_and_once() {
+        let old = conditions(&[("Ready", State::False, "Expired"), ("Served", State::True, "Served")]);
+        assert!(told(&old, &old).is_empty());
+        let new = conditions(&[("Ready", State::False, "RateLimited"), ("Stalled", State::True, "RateLimited")]);
+        assert_eq!(told(&old, &new), [("RateLimited".to_owned(), true)]);
+    }
+
+    #[test]
+    fn what_is_under_way_is_no_warning() {
+        let new = conditions(&[("Ready", State::False, "OrderPending"), ("RolledOut", State::False, "RollingOut")]);
+        assert!(told(&[], &new).iter().all(|(_, warning)| !warning));
     }
 }

@@ -21,6 +21,8 @@ pub struct Needed {
     pub resource: &'static str,
     /// Subresource; empty for the resource itself.
     pub subresource: &'static str,
+    /// The one object of the resource; `None` for all of them.
+    pub name: Option<String>,
     /// Namespace; `None` for all of them (or for a resource that has none).
     pub namespace: Option<String>,
     /// What does not work without it, for people: `reload by exec`.
@@ -36,6 +38,9 @@ impl fmt::Display for Needed {
         if !self.group.is_empty() {
             write!(f, " ({})", self.group)?;
         }
+        if let Some(name) = &self.name {
+            write!(f, " named {name}")?;
+        }
         match &self.namespace {
             Some(namespace) => write!(f, " in the namespace {namespace}"),
             None => write!(f, " in all namespaces"),
@@ -47,8 +52,9 @@ impl Needed {
     /// The RBAC rule that grants it and where it belongs.
     pub fn grant(&self) -> String {
         let slash = if self.subresource.is_empty() { "" } else { "/" };
+        let name = self.name.iter().map(|name| format!(", resourceNames: [{name:?}]")).collect::<String>();
         let rule = format!(
-            "{{apiGroups: [{:?}], resources: [\"{}{slash}{}\"], verbs: [{:?}]}}",
+            "{{apiGroups: [{:?}], resources: [\"{}{slash}{}\"]{name}, verbs: [{:?}]}}",
             self.group, self.resource, self.subresource, self.verb
         );
         match &self.namespace {
@@ -64,6 +70,7 @@ impl Needed {
             group: some(self.group),
             resource: Some(self.resource.to_owned()),
             subresource: some(self.subresource),
+            name: self.name.clone(),
             namespace: self.namespace.clone(),
             ..ResourceAttributes::default()
         };
@@ -130,6 +137,7 @@ mod tests {
             group,
             resource,
             subresource,
+            name: None,
             namespace: namespace.map(str::to_owned),
             feature: "reload by exec",
         }
@@ -143,6 +151,13 @@ mod tests {
             exec.grant(),
             r#"{apiGroups: [""], resources: ["pods/exec"], verbs: ["create"]} in a Role bound in mail"#
         );
+        let lease = Needed { name: Some("mailcert".into()), ..need("coordination.k8s.io", "leases", "", Some("ops")) };
+        assert_eq!(lease.to_string(), "create leases (coordination.k8s.io) named mailcert in the namespace ops");
+        assert_eq!(
+            lease.grant(),
+            r#"{apiGroups: ["coordination.k8s.io"], resources: ["leases"], resourceNames: ["mailcert"], verbs: ["create"]} in a Role bound in ops"#
+        );
+        assert_eq!(lease.review().spec.resource_attributes.unwrap().name.as_deref(), Some("mailcert"));
         let requests = need("cert-manager.io", "certificaterequests", "", None);
         assert_eq!(requests.to_string(), "create certificaterequests (cert-manager.io) in all namespaces");
         assert_eq!(

@@ -12,6 +12,7 @@
 //! - Servers listen on loopback or inside the namespace, so nothing is reachable from another machine.
 
 pub mod cache;
+mod client;
 mod cluster;
 mod dns;
 mod error;
@@ -26,6 +27,7 @@ pub mod pki;
 mod ports;
 pub mod tools;
 
+pub use client::MailClient;
 pub use cluster::{Cluster, NODE_ADDRESS, Options};
 pub use dns::Dns;
 pub use error::{Error, Result};

@@ -18,7 +18,11 @@ usage: testenv COMMAND
   exec DIR COMMAND…       run a command where the cluster's addresses are reachable
   load DIR ARCHIVE…       load OCI archives into the node
   down DIR                end the cluster and remove DIR
-  demo DIR BINARY         a node with an ACME server, a mail server and the operator's image, until it is taken down
+  demo DIR BINARY         a cluster with the operator and the quick start, until it is taken down
+  demo-down DIR           end the demo and remove DIR
+  demo-current IMAGE [MAIL_IMAGE]
+                          the same in the cluster of the current context
+  demo-current-down       remove it from there
   hold [--node]           start a cluster, print its folder, and keep it until standard input ends";
 
 fn main() -> ExitCode {
@@ -52,6 +56,10 @@ fn run(args: &[OsString]) -> Result<ExitCode> {
         }
         ("down", [dir]) => Cluster::down(Path::new(dir))?,
         ("demo", [dir, binary]) => demo::up(Path::new(dir), Path::new(binary))?,
+        ("demo-down", [dir]) => demo::down(Path::new(dir))?,
+        ("demo-current", [image]) => demo::up_current(&image.to_string_lossy(), None)?,
+        ("demo-current", [image, mail]) => demo::up_current(&image.to_string_lossy(), Some(&mail.to_string_lossy()))?,
+        ("demo-current-down", []) => demo::down_current()?,
         ("hold", rest) => hold(rest.first().is_some_and(|flag| flag == "--node"))?,
         _ => return Err(usage()),
     }

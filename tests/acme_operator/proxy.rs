@@ -3,6 +3,7 @@
 //! Pebble builds its URLs from the Host header, which is passed on, so the client never meets Pebble itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ struct State {
     rule: RwLock<Rule>,
     changed: watch::Sender<()>,
     log: Mutex<Vec<Asked>>,
+    held: AtomicUsize,
     acceptor: TlsAcceptor,
     connector: TlsConnector,
     pebble: SocketAddr,
@@ -68,6 +70,7 @@ impl Proxy {
             rule: RwLock::new(Arc::new(|_: &Asked, _: Option<&[u8]>| Fate::Pass)),
             changed: watch::Sender::new(()),
             log: Mutex::default(),
+            held: AtomicUsize::new(0),
             acceptor,
             connector: connector(pebble.ca_pem()),
             pebble: pebble.address(),
@@ -130,6 +133,11 @@ impl Proxy {
         self.state.log.lock().unwrap().clone()
     }
 
+    /// How many requests are held.
+    pub fn held(&self) -> usize {
+        self.state.held.load(Ordering::Relaxed)
+    }
+
     /// How many requests to paths that begin so were answered with this status; `None`: that were made.
     pub fn count(&self, path: &str, status: Option<u16>) -> usize {
         let log = self.state.log.lock().unwrap();
@@ -176,9 +184,14 @@ async fn serve(state: &State, tcp: TcpStream) {
             Fate::Hold => {
                 // Whoever asked may have given up.
                 let mut end = [0];
-                tokio::select! {
-                    _ = changed.changed() => continue,
-                    _ = stream.read(&mut end) => return,
+                state.held.fetch_add(1, Ordering::Relaxed);
+                let is_over = tokio::select! {
+                    _ = changed.changed() => false,
+                    _ = stream.read(&mut end) => true,
+                };
+                state.held.fetch_sub(1, Ordering::Relaxed);
+                if is_over {
+                    return;
                 }
             }
             Fate::Pass => {

@@ -7,7 +7,7 @@ use rcgen::PublicKeyData;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject};
 
 use crate::issuing::verify;
-use crate::proxy::Asked;
+use crate::proxy::{Asked, Fate};
 use crate::world::{World, revision};
 
 /// What is waited for before the operator is killed.
@@ -43,7 +43,9 @@ const MOMENTS: [Moment; 12] = [
 impl Moment {
     /// Whether the order may exist without the status saying so.
     fn may_lose_the_order(self) -> bool {
-        matches!(self, Self::After(_) | Self::Asked("/order-plz") | Self::Answered("/order-plz"))
+        // Pebble looks at the challenge at once, and finds nobody.
+        let looked_at = matches!(self, Self::Answered("/chalZ/"));
+        looked_at || matches!(self, Self::After(_) | Self::Asked("/order-plz") | Self::Answered("/order-plz"))
     }
 }
 
@@ -71,12 +73,19 @@ async fn a_killed_operator_finalizes_once_and_with_the_stored_key() {
     world.issuer("ca", world.issuer_spec()).await;
     let mut abandoned = 0;
     for (number, moment) in MOMENTS.into_iter().enumerate() {
+        // What the operator only asks for and is killed before, the CA never hears of.
+        world.proxy.rule(move |asked| match moment {
+            Moment::Asked(path) if asked.path.starts_with(path) => Fate::Hold,
+            _ => Fate::Pass,
+        });
         let (name, host) = (format!("c{number}"), format!("c{number}.resume.test"));
         world.resolve(&[&host]);
         let (orders, finalized) = (world.proxy.orders(), world.proxy.finalized());
         world.certificate(&name, &[&host]).await;
         reached(&world, &name, moment).await;
         world.kill_operator();
+        world.until("end of what is held", async || (world.proxy.held() == 0).then_some(())).await;
+        world.proxy.pass();
         world.start_operator();
         let issued = world.issued(&name).await;
         let more = world.proxy.orders() - orders - 1;

@@ -89,7 +89,11 @@ async fn an_ingress_stands_while_its_challenge_is_open() {
     let mut left: Ingress = serde_json::from_value(seen.clone()).unwrap();
     left.metadata.name = Some("left-over".into());
     left.metadata.resource_version = None;
-    left.metadata.annotations.as_mut().unwrap().insert("mailcert.dev/certificate".into(), "gone/gone".into());
+    left.metadata
+        .annotations
+        .as_mut()
+        .unwrap()
+        .insert("mailcert.dev/certificate".into(), format!("{}/gone", world.namespace));
     ingresses(&world).create(&PostParams::default(), &left).await.unwrap();
     world.start_operator();
     let all = ingresses(&world);

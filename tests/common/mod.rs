@@ -1,13 +1,17 @@
 //! What tests with the operator's binary share: the API server with the CRDs, namespaces of their own, a client, the
 //! operator as a child process, and waiting for conditions.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers panic as the tests that call them do")]
-#![allow(dead_code, reason = "every test binary takes its part")]
+#![allow(dead_code, unused_imports, reason = "every test binary takes its part")]
 
+mod authority;
 mod kube_client;
 mod operator;
+mod stage;
 
+pub use authority::{Authority, leaf, signed_by, spki_of_key};
 pub use kube_client::{Kube, Path};
 pub use operator::Operator;
+pub use stage::{Stage, create};
 
 use std::{
     collections::BTreeMap,

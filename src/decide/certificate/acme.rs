@@ -17,7 +17,7 @@ use super::Step;
 use super::names::{self, Wanted};
 use super::state::State;
 use super::world::{AcmeView, Action, KeySource, OrderStatus, OrderView, Origin, StepFailure};
-use crate::api::certificate::{Challenge, OmittedName, Order};
+use crate::api::certificate::{Challenge, Failure, OmittedName, Order};
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
 use crate::pki::{PrivateKey, csr};
@@ -127,7 +127,7 @@ fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order
         return fail(state, reason::ORDER_REFUSED, format!("{problem} for {name}"));
     }
     let open: Vec<&Challenge> = order.challenges.iter().filter(|c| !c.answered).collect();
-    if acme.exposes && !order.exposed && !open.is_empty() {
+    if acme.exposes && !order.exposed && !state.world.learnt.unexposed && !open.is_empty() {
         let challenges = order.challenges.iter().map(|c| (c.name.clone(), c.token.clone())).collect();
         return Step::act(vec![Action::Expose { challenges }]);
     }
@@ -156,11 +156,14 @@ fn pending(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, order: &Order
     }
 }
 
-fn wait_for_challenges(state: &State<'_>, order: &Order, view: &OrderView, open: &[&Challenge]) -> Step {
+fn wait_for_challenges(state: &mut State<'_>, order: &Order, view: &OrderView, open: &[&Challenge]) -> Step {
     let failing: Vec<String> =
         open.iter().filter_map(|c| c.problem.as_ref().map(|p| format!("{}: {p}", c.name))).take(3).collect();
+    let poll = state.poll(order, view);
+    let Some(attempt) = &mut state.attempt else { return Step::default() };
     if failing.is_empty() {
-        return Step::working(reason::ORDER_PENDING, waiting_text(order), state.poll(order, view));
+        attempt.last_failure.take_if(|f| f.reason == reason::SELF_CHECK_FAILED);
+        return Step::working(reason::ORDER_PENDING, waiting_text(order), poll);
     }
     let failures = open.iter().map(|c| c.failures).max().unwrap_or(1);
     let pause = backoff::pause(Pace::Transient, failures, None).min(SignedDuration::from_mins(5));
@@ -169,7 +172,10 @@ fn wait_for_challenges(state: &State<'_>, order: &Order, view: &OrderView, open:
          to the operator's challenge Service, or set selfCheck: Skip where only this look fails",
         failing.join("; ")
     );
-    Step::working(reason::SELF_CHECK_FAILED, message, state.soon(pause.as_secs()))
+    // No failure of the attempt, but no pass before that time looks again, whatever woke it.
+    attempt.last_failure = Some(Failure { reason: reason::SELF_CHECK_FAILED.to_owned(), message });
+    attempt.retry_time = state.world.now.checked_add(pause).ok().map(Time);
+    Step::failing(state)
 }
 
 fn finalize(state: &mut State<'_>, order: &Order, key: &PrivateKey, names: &BTreeSet<String>) -> Step {

@@ -29,15 +29,22 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
         return Step::failing(state);
     }
     state.begin(trigger.reason);
-    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
-    if let Some(fresh) = state.world.learnt.fresh.clone().filter(|f| f.revision == revision) {
-        return judge(state, &fresh, wanted, trigger).unwrap_or_else(|| store(state, &fresh));
+    if let Some(step) = issued(state, wanted, trigger) {
+        return step;
     }
+    let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
     if let (Some(name), None) = (state.world.revisions.get(&revision), state.world.read.get(&revision)) {
         return Step::act(vec![Action::ReadRevision { revision, name: name.clone() }]);
     }
     if let Some(fresh) = stored_already(state, revision, wanted, trigger) {
         return store(state, &fresh);
+    }
+    if state.world.read.get(&revision).is_some_and(|r| r.content.is_some()) {
+        // Where the status was lost, this may be a revision that has served: its key is not written over.
+        state.skip_revision();
+        if let Some(step) = issued(state, wanted, trigger) {
+            return step;
+        }
     }
     let origin = origin(state);
     match state.world.issuer.clone() {
@@ -46,6 +53,13 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
         IssuerView::Acme(view) => acme::step(state, wanted, view, origin),
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => Step::failing(state),
     }
+}
+
+/// What to do with what was issued in this pass for the revision to be.
+fn issued(state: &mut State<'_>, wanted: &Wanted, trigger: &Trigger) -> Option<Step> {
+    let revision = state.attempt.as_ref()?.revision;
+    let fresh = state.world.learnt.fresh.clone().filter(|f| f.revision == revision)?;
+    Some(judge(state, &fresh, wanted, trigger).unwrap_or_else(|| store(state, &fresh)))
 }
 
 fn issuer_problem(state: &State<'_>) -> Option<Step> {

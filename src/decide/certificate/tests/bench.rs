@@ -18,6 +18,7 @@ use crate::pki::{CaKeyPair, Chain, PrivateKey, self_signed};
 const ROUNDS: usize = 12;
 
 /// The active Secret as it lies in the cluster.
+#[derive(Clone)]
 pub struct Stored {
     pub version: u64,
     pub owner: Option<String>,
@@ -181,7 +182,7 @@ impl Bench {
         secret.version = self.versions;
     }
 
-    fn observe(&self) -> World {
+    pub fn observe(&self) -> World {
         let known = self.status().active.and_then(|a| a.secret_resource_version);
         let secret = match &self.secret {
             None => SecretView::Absent,
@@ -202,7 +203,7 @@ impl Bench {
         }
     }
 
-    fn read_secret(&self) -> SecretView {
+    pub fn read_secret(&self) -> SecretView {
         let Some(secret) = &self.secret else { return SecretView::Absent };
         if secret.owner.as_deref() != Some("mail") {
             return SecretView::Foreign("the Secret mail-tls belongs to something else".to_owned());

@@ -9,7 +9,8 @@ use rcgen::{
 };
 
 use super::super::world::*;
-use super::bench::{at, pair};
+use super::bench::{at, failure, pair};
+use crate::decide::backoff::Pace;
 use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
 pub const ORDER: &str = "https://ca.test/order/";
@@ -187,8 +188,10 @@ impl FakeCa {
             not_after: start + lifetime,
             serial: None,
         };
-        let chain = self.pair.sign(spki, &leaf).unwrap();
-        Fact::Issued(Fresh { revision, pair: pair(key, chain), origin })
+        match self.pair.sign(spki, &leaf) {
+            Ok(chain) => Fact::Issued(Fresh { revision, pair: pair(key, chain), origin }),
+            Err(e) => Fact::Failed(failure(Pace::Transient, "ServerUnavailable", &e.to_string())),
+        }
     }
 }
 

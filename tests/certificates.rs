@@ -1,0 +1,20 @@
+//! MailCertificates with the operator on a real API server, over their whole life.
+
+mod common;
+
+#[path = "certificates/expiry.rs"]
+mod expiry;
+#[path = "certificates/idle.rs"]
+mod idle;
+#[path = "certificates/leaders.rs"]
+mod leaders;
+#[path = "certificates/ownership.rs"]
+mod ownership;
+#[path = "certificates/renewal.rs"]
+mod renewal;
+#[path = "certificates/repair.rs"]
+mod repair;
+#[path = "certificates/secrecy.rs"]
+mod secrecy;
+#[path = "certificates/spec.rs"]
+mod spec;
