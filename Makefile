@@ -10,7 +10,7 @@ N ?= 1000
 DEMO ?= /tmp/mailcert-demo
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools images lint bench demo demo-shell demo-down
+.PHONY: help test test-fast packages tools images generate lint bench demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ tools: ## Build the servers that are missing (about 20 min with empty caches, el
 
 images: packages ## Make the images that are missing (a few minutes, else nothing; as root)
 	@if [ "$$(id -u)" = 0 ]; then $(TESTENV) images >/dev/null || [ "$(CI)" != true ]; fi
+
+generate: tools ## Write what is generated from the code: CRDs, install.yaml, reference
+	UPDATE=1 $(CARGO) test --locked --test generated
 
 lint: ## Check format and lints
 	$(CARGO) fmt --all --check

@@ -70,7 +70,7 @@ fn narrowed_secrets_and_workloads_are_bound_only_where_told() {
     assert_eq!(
         rules(everywhere),
         set(&[
-            "events: create",
+            "events: create,patch",
             "mailcertificates/status: patch",
             "mailcertificates: list,watch,create,patch",
             "maildomains/status: patch",

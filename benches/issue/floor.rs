@@ -1,5 +1,6 @@
 //! The API server alone: the operator's writes, without the operator.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt};
@@ -38,7 +39,8 @@ pub async fn samples(stage: &Stage, namespace: &str) -> Result<Vec<Sample>> {
 
 /// Certificates per second when `concurrency` writers write Secret and status of `count` certificates.
 pub async fn measure(stage: &Stage, samples: &[Sample], count: usize, concurrency: usize) -> Result<f64> {
-    let namespace = format!("floor-{concurrency}");
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let namespace = format!("floor-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     stage.namespace(&namespace).await?;
     stage.certificates(&namespace, count).await?;
     let start = Instant::now();
@@ -47,7 +49,9 @@ pub async fn measure(stage: &Stage, samples: &[Sample], count: usize, concurrenc
         .buffer_unordered(concurrency)
         .try_collect::<()>()
         .await?;
-    Ok(count as f64 / start.elapsed().as_secs_f64())
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    println!("floor, {concurrency:>2} at once: {rate:.1}/s");
+    Ok(rate)
 }
 
 async fn write(stage: &Stage, namespace: &str, i: usize, sample: &Sample) -> Result<()> {

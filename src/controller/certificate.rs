@@ -24,7 +24,7 @@ use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
 use crate::decide::{Decision, conditions, issuer};
 use crate::operating::metrics::CertificateSample;
-use crate::pki::{CaKeyPair, LeafSpec, PrivateKey, self_signed};
+use crate::pki::{CaKeyPair, LeafSpec, PrivateKey, csr, self_signed};
 
 /// The controller of MailCertificates.
 pub struct Certificates;
@@ -155,7 +155,10 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             Ok(order::check(name, &token, &key_authorization).await)
         }
         Action::Answer { url, names } => order::answer(context, object, &url, names).await,
-        Action::Finalize { url, csr } => order::finalize(context, object, &url, &csr).await,
+        Action::Finalize { url, key, subject, usages } => match csr(&key, &subject, &usages) {
+            Ok(csr) => order::finalize(context, object, &url, &csr).await,
+            Err(e) => Ok(Fact::Failed(StepFailure { reason: reason::INVALID_SPEC, ..signing_failed(e.to_string()) })),
+        },
         Action::Download { url, revision, key, origin } => {
             let fact = order::download(context, object, &url, revision, key, origin).await?;
             context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
@@ -168,6 +171,10 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
 fn rival(context: &Context, object: &MailCertificate, own: &Key) -> Option<String> {
     let age = |o: &MailCertificate| (o.meta().creation_timestamp.as_ref().map(|t| t.0), o.name_any());
     let claim = (own.0.clone(), object.spec.secret_name.clone());
+    // Who has the Secret keeps it: ages are whole seconds, and a younger object may have been seen first.
+    if context.relations.secrets.get(&claim.0, &claim.1).and_then(|s| s.owner).as_ref() == Some(&own.1) {
+        return None;
+    }
     let others = context.relations.claims.of(&claim).into_iter().filter(|k| k != own);
     let others = others.filter_map(|k| context.kinds.certificates.get(&k));
     let alive =

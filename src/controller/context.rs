@@ -5,16 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::account::Accounts;
 use super::authority::Authorities;
 use super::index::Key;
+use super::news::News;
 use super::relations::Relations;
 use super::turns::Turns;
 use super::watches::{Bindings, Kinds};
-use crate::api::keys;
 use crate::decide::domain::world::Look;
 use crate::issuers::acme::http::Limits;
 use crate::operating::lease::Leader;
@@ -66,16 +65,13 @@ pub struct Context {
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
+    /// Events to publish.
+    pub news: mpsc::Sender<News>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
 }
 
 impl Context {
-    /// A recorder for one Event. One that is kept would merge Events of the same reason and drop the later message.
-    pub fn recorder(&self) -> Recorder {
-        Recorder::new(self.client.clone(), Reporter { controller: keys::MANAGER.to_owned(), instance: None })
-    }
-
     /// The time, in whole seconds, as the API keeps it.
     pub fn now() -> Timestamp {
         let now = Timestamp::now();

@@ -14,6 +14,7 @@ mod domain;
 mod exposures;
 mod index;
 mod issuer;
+mod news;
 mod operator;
 mod order;
 mod pass;
@@ -40,6 +41,6 @@ pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("apps", "deployments", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "daemonsets", "", &["get", "list", "watch", "patch"], "rollout"),
-    ("events.k8s.io", "events", "", &["create"], "Events"),
+    ("events.k8s.io", "events", "", &["create", "patch"], "Events"),
     ("", "namespaces", "", &["get"], "MailIssuers that allow namespaces by label"),
 ];

@@ -1,22 +1,19 @@
 //! The end of a pass: the status if it has changed, and an Event for each thing that is new.
 
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::context::Context;
+use super::news::News;
 use super::pass::{PassError, Subject};
 use crate::api::keys;
 use crate::decide::events::Note;
 
-/// Longest note of an Event (events.k8s.io/v1).
-const LONGEST_NOTE: usize = 1000;
-
-/// Writes the status if it has changed, and publishes what is new.
+/// Writes the status if it has changed, and tells what is new.
 ///
 /// # Errors
-/// When the status cannot be written. An Event that cannot be published is logged only.
+/// When the status cannot be written.
 pub async fn report<S: Subject>(context: &Context, object: &S::Object, status: &S::Status) -> Result<(), PassError> {
     let old = S::status(object).cloned().unwrap_or_default();
     if S::status(object) == Some(status) {
@@ -26,7 +23,7 @@ pub async fn report<S: Subject>(context: &Context, object: &S::Object, status: &
     let Some(written) = write_status::<S>(context, object, status).await? else { return Ok(()) };
     context.kinds.remember(&written);
     for note in S::notes(&old, status) {
-        publish::<S>(context, object, note).await;
+        tell::<S>(context, object, note).await;
     }
     Ok(())
 }
@@ -57,20 +54,12 @@ async fn write_status<S: Subject>(
     }
 }
 
-async fn publish<S: Subject>(context: &Context, object: &S::Object, note: Note) {
-    let text: String = note.message.chars().take(LONGEST_NOTE).collect();
+async fn tell<S: Subject>(context: &Context, object: &S::Object, note: Note) {
+    let text = &note.message;
     match note.warning {
         true => tracing::warn!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
         false => tracing::info!(kind = S::KIND, name = object.name_any(), reason = note.reason, "{text}"),
     }
-    let event = Event {
-        type_: if note.warning { EventType::Warning } else { EventType::Normal },
-        reason: note.reason,
-        note: Some(text),
-        action: note.action,
-        secondary: None,
-    };
-    if let Err(error) = context.recorder().publish(&event, &object.object_ref(&())).await {
-        tracing::warn!(kind = S::KIND, name = object.name_any(), %error, "an Event could not be published");
-    }
+    // The receiver ends only with the operator.
+    let _ = context.news.send(News { about: object.object_ref(&()), note }).await;
 }

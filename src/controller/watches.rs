@@ -68,25 +68,40 @@ where
 
     /// The object, as it was watched or written last.
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {
-        let watched = self.cache(&key.0)?.store.get(&ObjectRef::new(&key.1).within(&key.0))?;
-        Some(self.freshest(watched))
+        Some(self.freshest(self.watched(key)?))
     }
 
-    /// The object as the last status write returned it, where the watch has not caught up with that.
-    pub fn freshest(&self, watched: Arc<K>) -> Arc<K> {
-        let key = key(&*watched);
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(own) = written.get(&key) else { return watched };
-        if own.uid() == watched.uid() && version(&**own) > version(&*watched) {
-            return own.clone();
-        }
-        written.remove(&key);
-        watched
+    fn watched(&self, key: &Key) -> Option<Arc<K>> {
+        self.cache(&key.0)?.store.get(&ObjectRef::new(&key.1).within(&key.0))
+    }
+
+    /// The object as it was watched or written last; `seen` may have been overtaken by either.
+    pub fn freshest(&self, seen: Arc<K>) -> Arc<K> {
+        let key = key(&*seen);
+        // What leaves `written` is in the cache by then: neither is missed while this is locked.
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = |a: Arc<K>, b: Arc<K>| if a.uid() == b.uid() && version(&*b) > version(&*a) { b } else { a };
+        let others = [self.watched(&key), written.get(&key).cloned()];
+        others.into_iter().flatten().fold(seen, later)
     }
 
     /// Remembers an object as a write returned it.
-    pub fn remember(&self, object: K) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key(&object), Arc::new(object));
+    pub fn remember(&self, mut object: K) {
+        slim(&mut object);
+        let key = key(&object);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.watched(&key).is_none_or(|w| w.uid() != object.uid() || version(&*w) < version(&object)) {
+            written.insert(key, Arc::new(object));
+        }
+    }
+
+    /// Forgets what was written before what the watch shows now.
+    fn caught_up(&self, watched: &K) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = key(watched);
+        if written.get(&key).is_some_and(|own| own.uid() != watched.uid() || version(&**own) <= version(watched)) {
+            written.remove(&key);
+        }
     }
 
     fn forget(&self, key: &Key) {
@@ -123,6 +138,14 @@ where
     /// Every object.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.caches.iter().flat_map(|c| c.store.state()).collect()
+    }
+}
+
+/// Leaves out what nothing here reads, and what can be most of an object.
+fn slim<K: Resource<DynamicType = ()>>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
 }
 
@@ -218,13 +241,7 @@ pub async fn watch_own<K>(
         + 'static,
 {
     let api: Api<K> = scoped(client, namespace.as_deref());
-    let stream = watch(api, watcher::Config::default())
-        .default_backoff()
-        .modify(|o| {
-            o.managed_fields_mut().clear();
-            o.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
-        })
-        .reflect(writer);
+    let stream = watch(api, watcher::Config::default()).default_backoff().modify(slim).reflect(writer);
     let mut stream = std::pin::pin!(stream);
     let mut seen: HashMap<Key, u64> = HashMap::new();
     let mut listed: HashSet<Key> = HashSet::new();
@@ -249,6 +266,7 @@ pub async fn watch_own<K>(
                 }
             }
             Ok(Event::Apply(object)) => {
+                caches.caught_up(&object);
                 let hash = spec_hash(&object);
                 let news = seen.insert(key(&object), hash) != Some(hash);
                 watcher.changed(&object, news);

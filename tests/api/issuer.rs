@@ -34,6 +34,22 @@ fn exactly_one_kind_of_issuer() {
     );
 }
 
+#[test]
+fn a_null_is_as_good_as_nothing() {
+    let kube = Kube::new(cluster());
+    kube.create_dry(&object("MailIssuer", "nulls", &json!({"selfSigned": {}, "acme": null, "ca": null}))).unwrap();
+    let mut spec = crate::domain::good();
+    spec["certificate"]["template"] = Value::Null;
+    spec["workloads"] = json!([{"kind": "Deployment", "name": "postfix", "selector": null}]);
+    kube.create_dry(&object("MailDomain", "nulls", &spec)).unwrap();
+    let mut spec = crate::certificate::good();
+    spec["commonName"] = Value::Null;
+    spec["duration"] = Value::Null;
+    spec["privateKey"] = json!({"algorithm": "Ed25519", "size": null});
+    spec["renewal"] = json!({"before": "720h", "beforePercentage": null});
+    kube.create_dry(&object("MailCertificate", "nulls", &spec)).unwrap();
+}
+
 fn acme() -> Value {
     json!({"acme": {"server": "LetsEncryptStaging", "solvers": [{"http01": {"service": {}}}]}})
 }

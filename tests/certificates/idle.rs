@@ -21,6 +21,8 @@ fn nothing_is_written_when_nothing_has_changed() {
     let mut stage = Stage::self_signed("idle");
     let (at, _) = stage.issued("mail", "self", json!({}));
     stage.renew(&at, "1");
+    // The last write of a pass is its Event.
+    wait_for("both Events", || (events(&stage.kube, &stage.ns, "mail").len() == 2).then_some(()));
     let mut passed = stage.passed("MailCertificate", 0.0);
     let (writes, reads) = (stage.operator.writes(), reads(&stage.operator));
     let mut others = stage.versions();

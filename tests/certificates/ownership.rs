@@ -3,21 +3,24 @@
 use std::process::Command;
 
 use mailcert_testenv::tools;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::{Stage, cluster, condition, data, version, wait_condition, wait_for_object, wait_ready};
+use crate::common::{
+    Stage, cluster, condition, data, events, version, wait_condition, wait_for, wait_for_object, wait_ready,
+};
 
 #[test]
 fn the_first_claimant_keeps_the_secret() {
     let stage = Stage::self_signed("rivals");
     let (first, secret) = stage.issued("first", "self", json!({"secretName": "shared"}));
-    // Creation times are whole seconds, and the name decides within one: this one sorts behind.
     let second = stage.certificate("second", "self", json!({"secretName": "shared"}));
     let refused = wait_condition(&stage.kube, &second, "Ready", "False", "SecretConflict");
     let said =
         "the Secret shared is claimed by MailCertificate first, which was there first: choose another secretName";
     assert_eq!(condition(&refused, "Ready").unwrap().2, said);
     assert_eq!(condition(&refused, "Stalled").unwrap().1, "SecretConflict");
+    let told = wait_for("the Event", || events(&stage.kube, &stage.ns, "second").pop());
+    assert_eq!(told, ("Warning".to_owned(), "SecretConflict".to_owned(), said.to_owned()));
     assert!(refused["status"]["active"].is_null() && refused["status"]["attempt"].is_null());
     assert!(stage.revisions("second").is_empty());
     assert_eq!(version(&stage.secret("shared")), version(&secret));
@@ -29,6 +32,26 @@ fn the_first_claimant_keeps_the_secret() {
 
     stage.kube.patch(&second, &json!({"spec": {"secretName": "own"}})).unwrap();
     wait_ready(&stage.kube, &second);
+}
+
+#[test]
+fn whoever_has_the_secret_keeps_it_even_when_both_were_made_in_one_second() {
+    let stage = Stage::self_signed("same-second");
+    let created = |object: &Value| object["metadata"]["creationTimestamp"].clone();
+    let (holder, other) = (0..50)
+        .find_map(|n| {
+            let shared = json!({"secretName": format!("shared-{n}")});
+            let (holder, _) = stage.issued(&format!("z-{n}"), "self", shared.clone());
+            let other = stage.certificate(&format!("a-{n}"), "self", shared);
+            let same = created(&stage.kube.get(&holder)?) == created(&stage.kube.get(&other)?);
+            same.then_some((holder, other))
+        })
+        .expect("one issuance in fifty takes less than a second and ends in the one it began in");
+    let refused = wait_condition(&stage.kube, &other, "Ready", "False", "SecretConflict");
+    assert!(condition(&refused, "Ready").unwrap().2.contains(" belongs to MailCertificate z-"));
+    let renewed = stage.renew(&holder, "1");
+    assert_eq!(renewed["status"]["active"]["revision"], 2);
+    assert_eq!(condition(&renewed, "Ready").unwrap().0, "True");
 }
 
 #[test]
@@ -91,7 +114,7 @@ fn retained_secrets_outlive_and_are_taken_up_again() {
     assert_ne!(version(&secret_before), version(&secret));
     stage.kube.delete(&kept);
     stage.kube.delete(&gone);
-    crate::common::wait_for("the deleted object's Secret to go", || {
+    wait_for("the deleted object's Secret to go", || {
         let names: Vec<String> = stage.versions().into_keys().collect();
         let left = names.iter().filter(|n| n.starts_with("secrets")).collect::<Vec<_>>();
         (left == ["secrets/\"kept-tls\""]).then_some(())

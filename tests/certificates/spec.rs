@@ -62,7 +62,7 @@ fn subject_usages_and_key_come_from_the_spec() {
         "privateKey": {"algorithm": "ECDSA", "size": 384}, "duration": "24h", "renewal": {"before": "6h"}});
     let (at, secret) = stage.issued("mail", "ca", more);
     let object = stage.kube.get(&at).unwrap();
-    assert_eq!(object["status"]["active"]["key"], "ECDSA 384");
+    assert_eq!(object["status"]["active"]["key"], "ECDSA P-384");
     let (_, pem) = x509_parser::pem::parse_x509_pem(data(&secret)["tls.crt"].as_bytes()).unwrap();
     let cert = pem.parse_x509().unwrap();
     assert_eq!(cert.subject().to_string(), "O=Example");

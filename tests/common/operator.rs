@@ -29,7 +29,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one, alone, for these namespaces (none: all), and waits until it is ready. `flags` come last and win.
+    /// Starts one, alone, for these namespaces (none: all), and waits until it is ready. `flags` take the place
+    /// of those that it would have.
     pub fn start(cluster: &'static Cluster, namespaces: &[&str], flags: &[&str]) -> Self {
         let operator = Self::start_unready(cluster, namespaces, flags);
         operator.wait_until_ready();
@@ -48,13 +49,14 @@ impl Operator {
             format!("--challenge-listen=127.0.0.1:{}", challenges.number),
             "--operator-namespace=default".to_owned(),
             "--log-filter=info,mailcert=debug".to_owned(),
+            "--leader-elect=false".to_owned(),
         ];
         if !namespaces.is_empty() {
             all.push(format!("--namespaces={}", namespaces.join(",")));
         }
-        if !flags.iter().any(|flag| flag.starts_with("--leader-elect")) {
-            all.push("--leader-elect=false".to_owned());
-        }
+        let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
+        // A flag may be given once.
+        all.retain(|default| !flags.iter().any(|flag| name(flag) == name(default)));
         all.extend(flags.iter().map(ToString::to_string));
         let mut operator = Self { cluster, flags: all, log, health, metrics, challenges, child: None };
         operator.spawn();

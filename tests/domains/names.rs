@@ -28,7 +28,7 @@ fn the_names_of_a_template_are_computed_and_follow_the_domain() {
     assert_eq!(certificate["spec"]["legacyDNSNames"][0]["name"], "old.example.org");
     assert_eq!(
         (&certificate["spec"]["secretName"], &certificate["status"]["active"]["key"]),
-        (&json!("mail-tls"), &json!("ECDSA 384"))
+        (&json!("mail-tls"), &json!("ECDSA P-384"))
     );
     let owner = &certificate["metadata"]["ownerReferences"][0];
     assert_eq!((&owner["uid"], &owner["controller"]), (&domain["metadata"]["uid"], &json!(true)));
@@ -128,8 +128,9 @@ fn names_that_cannot_be_used_are_all_said_and_change_nothing() {
     let at = scene.domain("mail", json!({}));
     wait_ready(&scene.kube, &at);
     let before = wait_ready(&scene.kube, &scene.at_certificate("mail"));
+    let long = format!("{}.example.com", "a".repeat(64));
     let hostnames =
-        json!({"additional": ["-a.example.com", "b..example.com"], "legacy": [{"name": "xn--a.example.com"}]});
+        json!({"additional": ["xn--zzzzzz99999.example.com", long], "legacy": [{"name": "xn--a.example.com"}]});
     scene.kube.patch(&at, &json!({"spec": {"hostnames": hostnames}})).unwrap();
     let domain = wait_condition(&scene.kube, &at, "Ready", "False", "InvalidSpec");
     let text = message(&domain, "NamesMatch");

@@ -70,7 +70,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [create, patch]
 # An issuer's allowedNamespaces may select namespaces by label.
 - apiGroups: [""]
   resources: [namespaces]

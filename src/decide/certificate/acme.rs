@@ -20,7 +20,7 @@ use super::world::{AcmeView, Action, KeySource, OrderStatus, OrderView, Origin, 
 use crate::api::certificate::{Challenge, Failure, OmittedName, Order};
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
-use crate::pki::{PrivateKey, csr};
+use crate::pki::PrivateKey;
 
 /// Self-checks of a legacy name before it is left out.
 const LEGACY_PATIENCE: i32 = 3;
@@ -50,7 +50,7 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted, acme: AcmeView, origin: Orig
     }
     match view.status {
         OrderStatus::Pending => pending(state, wanted, acme, &order, &view),
-        OrderStatus::Ready if !order.finalized => finalize(state, &order, &key, &names),
+        OrderStatus::Ready if !order.finalized => finalize(state, &order, key.clone(), &names),
         OrderStatus::Processing | OrderStatus::Ready => Step::working(
             reason::ORDER_PENDING,
             format!("the CA is making the certificate (order {})", order.url),
@@ -178,13 +178,12 @@ fn wait_for_challenges(state: &mut State<'_>, order: &Order, view: &OrderView, o
     Step::failing(state)
 }
 
-fn finalize(state: &mut State<'_>, order: &Order, key: &PrivateKey, names: &BTreeSet<String>) -> Step {
+/// The CSR itself is made when it is sent: an ECDSA signature is another one each time.
+fn finalize(state: &State<'_>, order: &Order, key: Arc<PrivateKey>, names: &BTreeSet<String>) -> Step {
     let mut subject = names::subject(state.spec, names);
     subject.subject = Default::default();
-    match csr(key, &subject, &names::usages(state.spec)) {
-        Ok(csr) => Step::act(vec![Action::Finalize { url: order.url.clone(), csr }]),
-        Err(e) => Step::blocked(reason::INVALID_SPEC, e.to_string()),
-    }
+    let usages = names::usages(state.spec);
+    Step::act(vec![Action::Finalize { url: order.url.clone(), key, subject: Box::new(subject), usages }])
 }
 
 /// A legacy name that failed is left out of the next order; any other failure is the CA's no.

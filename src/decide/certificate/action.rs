@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::world::{KeyPair, Origin};
-use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey};
+use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
 /// Where a key comes from.
 #[derive(Clone, Debug)]
@@ -117,8 +117,12 @@ pub enum Action {
     Finalize {
         /// The order.
         url: String,
-        /// DER.
-        csr: Vec<u8>,
+        /// The key to certify.
+        key: Arc<PrivateKey>,
+        /// What to ask for.
+        subject: Box<SubjectSpec>,
+        /// And for which usages.
+        usages: Vec<Usage>,
     },
     /// Fetch the certificate.
     Download {

@@ -3,18 +3,21 @@
 use super::{
     door::Door,
     failure::{self, Log, Scene},
-    helm,
     kube::{Kube, run, text},
     make_ca,
     quickstart::{Quickstart, checkout},
     screen,
     story::Story,
 };
-use mailcert_testenv::{Error, MailClient, Result, tools};
+use mailcert_testenv::{
+    Error, MailClient, Result,
+    tools::{self, Tool},
+};
 use serde_json::json;
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// The release and its namespace, which is the demo's alone.
@@ -25,7 +28,7 @@ const CRDS: [&str; 3] = ["maildomains.mailcert.dev", "mailcertificates.mailcert.
 
 /// Installs the operator's `image` and applies the quick start, with the mail server when there is a `mail` image.
 pub fn up(image: &str, mail: Option<&str>) -> Result<()> {
-    let kubectl = kubectl()?;
+    let kubectl = program(&tools::KUBECTL)?;
     let kube = Kube::Current(&kubectl);
     let context = context(&kube)?;
     let server = match mail {
@@ -53,7 +56,7 @@ pub fn up(image: &str, mail: Option<&str>) -> Result<()> {
 
 /// Removes what [`up`] made.
 pub fn down() -> Result<()> {
-    let kubectl = kubectl()?;
+    let kubectl = program(&tools::KUBECTL)?;
     let kube = Kube::Current(&kubectl);
     screen::say(&format!("current context: {}", context(&kube)?));
     if !kube.has(&["namespace", NAME])? {
@@ -69,7 +72,16 @@ pub fn down() -> Result<()> {
             kube.run(&[&delete, ["crd"].as_slice(), &ours].concat())?;
         }
         run(
-            helm()?.args(["uninstall", NAME, "--namespace", NAME, "--ignore-not-found", "--wait", "--timeout", "2m"]),
+            Command::new(program(&tools::HELM)?).args([
+                "uninstall",
+                NAME,
+                "--namespace",
+                NAME,
+                "--ignore-not-found",
+                "--wait",
+                "--timeout",
+                "2m",
+            ]),
             "",
         )?;
         kube.run(&["delete", "namespace", NAME, "--timeout=120s"])?;
@@ -127,11 +139,9 @@ fn tell(kubectl: &Path, image: &str, mail: Option<&str>) -> Result<()> {
     screen::did("the quick start is applied", || {
         ca = make_ca(&kube, NAME)?;
         let folder = env::temp_dir().join(format!("{NAME}-{}", std::process::id()));
-        let (mail, address) = (mail.map(str::to_owned), Some(format!("mail.{NAME}.svc")));
-        Quickstart { namespace: NAME, issuer: Quickstart::ca("mail-ca"), mail, address }.write(&folder)?;
-        let applied = kube.run(&["apply", "-k", &folder.display().to_string()]);
+        let applied = apply(&kube, &folder, mail);
         let _ = std::fs::remove_dir_all(&folder);
-        applied.map(|_| "quick start applied, with a CA of its own as issuer".to_owned())
+        applied.map(|()| "quick start applied, with a CA of its own as issuer".to_owned())
     })?;
     let door = match mail {
         Some(_) => Some(Door::Forward(kubectl, NAME, MailClient::new(&ca, "mail.example.com")?)),
@@ -142,6 +152,24 @@ fn tell(kubectl: &Path, image: &str, mail: Option<&str>) -> Result<()> {
     story.renewal()
 }
 
+/// Applies the quick start. Its endpoints are connected to at the Service's address, since `mail.example.com` leads
+/// nowhere there.
+fn apply(kube: &Kube<'_>, folder: &Path, mail: Option<&str>) -> Result<()> {
+    let issuer = Quickstart::ca("mail-ca");
+    let mut quickstart = Quickstart { namespace: NAME, issuer, mail: mail.map(str::to_owned), address: None };
+    let apply = ["apply", "-k", &folder.display().to_string()];
+    if mail.is_some() {
+        let service =
+            include_str!("../../../examples/quickstart/mail.yaml").split("\n---\n").last().unwrap_or_default();
+        let service = service.replace("type: LoadBalancer", "type: ClusterIP");
+        kube.run_with(&["apply", "-n", NAME, "-f", "-"], &service)?;
+        let service = kube.get(&["-n", NAME, "service/mail"])?;
+        quickstart.address = Some(text(&service, "/spec/clusterIP").to_owned());
+    }
+    quickstart.write(folder)?;
+    kube.run(&apply).map(drop)
+}
+
 fn install(image: &str) -> Result<()> {
     let (repository, version) = match image.split_once('@') {
         Some((repository, digest)) => (repository, format!("image.digest={digest}")),
@@ -150,9 +178,14 @@ fn install(image: &str) -> Result<()> {
             None => (image, "image.tag=latest".to_owned()),
         },
     };
-    let mut command = helm()?;
+    let mut command = Command::new(program(&tools::HELM)?);
     command.args(["upgrade", "--install", NAME]).arg(checkout().join("charts/mailcert"));
-    command.args(["--namespace", NAME, "--set", &format!("watchNamespaces={{{NAME}}},crds.keep=false")]);
+    command.args([
+        "--namespace",
+        NAME,
+        "--set",
+        &format!("watchNamespaces={{{NAME}}},crds.keep=false,operator.logFormat=text"),
+    ]);
     command.args(["--set-string", &format!("image.repository={repository},{version}"), "--timeout", "3m"]);
     run(&mut command, "").map(drop)
 }
@@ -163,9 +196,9 @@ fn context(kube: &Kube<'_>) -> Result<String> {
     Ok(format!("{} ({})", name.trim(), server.trim()))
 }
 
-/// The user's kubectl, else the test environment's.
-fn kubectl() -> Result<PathBuf> {
+/// The user's own program, else the test environment's.
+fn program(tool: &Tool) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|dir| dir.join("kubectl")).find(|path| path.is_file());
-    found.map_or_else(|| tools::KUBECTL.path(), Ok)
+    let found = env::split_paths(&path).map(|dir| dir.join(tool.name)).find(|path| path.is_file());
+    found.map_or_else(|| tool.path(), Ok)
 }

@@ -1,5 +1,6 @@
 //! A mail client's way to the mail server, without the operator.
 
+use super::kube::{Kube, items, text};
 use mailcert_testenv::{Cluster, Error, MailClient, Result};
 use std::{
     collections::BTreeMap,
@@ -24,11 +25,12 @@ pub enum Door<'a> {
 }
 
 impl Door<'_> {
-    /// Leaf fingerprints by endpoint (`IMAPS mail.example.com:993`).
+    /// Leaf fingerprints by endpoint (`IMAPS mail.example.com:993`, and where it is reached ` via ADDRESS`).
     pub fn look(&self, endpoints: &[String]) -> Result<BTreeMap<String, String>> {
         let parsed = endpoints.iter().map(|endpoint| {
-            let (protocol, port) = (endpoint.split(' ').next(), endpoint.rsplit(':').next());
-            let port = port.and_then(|port| port.parse().ok());
+            let mut words = endpoint.split(' ');
+            let (protocol, place) = (words.next(), words.next());
+            let port = place.and_then(|place| place.rsplit(':').next()?.parse().ok());
             let unreadable = || Error::new(format!("unreadable endpoint {endpoint}"));
             Ok((endpoint.clone(), protocol.ok_or_else(unreadable)?.to_owned(), port.ok_or_else(unreadable)?))
         });
@@ -95,12 +97,15 @@ struct Forward {
 }
 
 impl Forward {
+    /// To the newest pod: of a Service kubectl may choose one that is ending.
     fn start(kubectl: &Path, namespace: &str, ports: &[u16]) -> Result<Self> {
+        let pods = Kube::Current(kubectl).get(&["-n", namespace, "pods", "-l", "app=mail"])?;
+        let alive = items(&pods, "/items").iter().filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
+        let newest = alive.max_by_key(|pod| text(pod, "/metadata/creationTimestamp").to_owned());
+        let pod = format!("pod/{}", newest.map_or("", |pod| text(pod, "/metadata/name")));
         let error = |error: std::io::Error| Error::new(format!("kubectl port-forward: {error}"));
         let mut command = Command::new(kubectl);
-        command
-            .args(["port-forward", "-n", namespace, "service/mail"])
-            .args(ports.iter().map(|port| format!(":{port}")));
+        command.args(["port-forward", "-n", namespace, &pod]).args(ports.iter().map(|port| format!(":{port}")));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(error)?;
         let stdout = child.stdout.take();
         let mut forward = Self { child, ports: BTreeMap::new() };

@@ -13,12 +13,11 @@ mod story;
 pub use current::{down as down_current, up as up_current};
 
 use kube::Kube;
-use mailcert_testenv::{Cluster, Error, Result, packages, pki, tools};
+use mailcert_testenv::{Cluster, Error, Result, packages, pki};
 use std::{
     env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// Starts the demo in `dir` with the operator's `binary`, in place of one that runs there already: on a node where this
@@ -75,8 +74,4 @@ fn make_ca(kube: &Kube<'_>, namespace: &str) -> Result<String> {
         "stringData": {"tls.crt": ca.cert_pem, "tls.key": ca.key_pem}});
     kube.run_with(&["apply", "-f", "-"], &secret.to_string())?;
     Ok(ca.cert_pem)
-}
-
-fn helm() -> Result<Command> {
-    Ok(Command::new(tools::HELM.path()?))
 }

@@ -3,18 +3,17 @@
 use super::{
     door::Door,
     failure::{self, Log, Scene},
-    helm,
     kube::Kube,
     programs,
     quickstart::{Quickstart, checkout},
     screen,
     story::Story,
 };
-use mailcert_testenv::{Cluster, Error, MailClient, Options, Pebble, PebbleOptions, Result, images};
+use mailcert_testenv::{Cluster, Error, MailClient, Options, Pebble, PebbleOptions, Result, images, tools};
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 /// The one external address, for mail and for HTTP-01 challenges, on different ports.
@@ -91,14 +90,14 @@ fn install(cluster: &Cluster) -> Result<()> {
     screen::say(
         "\n  $ helm upgrade --install mailcert charts/mailcert --namespace mailcert-system --create-namespace \\\n      \
          --set image.repository=localhost/mailcert --set-string image.tag=1 --set image.pullPolicy=Never \\\n      \
-         --set challengeService.type=LoadBalancer",
+         --set challengeService.type=LoadBalancer --set operator.logFormat=text",
     );
     screen::did("the operator is installed", || {
-        let mut command = helm()?;
+        let mut command = Command::new(tools::HELM.path()?);
         command.args(["upgrade", "--install", "mailcert"]).arg(checkout().join("charts/mailcert"));
         command.args(["--namespace", "mailcert-system", "--create-namespace", "--set-string", "image.tag=1"]);
         command.args(["--set", "image.repository=localhost/mailcert,image.pullPolicy=Never"]);
-        command.args(["--set", "challengeService.type=LoadBalancer", "--timeout", "2m"]);
+        command.args(["--set", "challengeService.type=LoadBalancer,operator.logFormat=text", "--timeout", "2m"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = cluster.exec(command)?;
         let output = child.wait_with_output().map_err(|error| Error::new(format!("helm: {error}")))?;

@@ -15,7 +15,7 @@ pub struct Quickstart {
     pub issuer: Value,
     /// The mail server's image, or no mail server at all.
     pub mail: Option<String>,
-    /// Where to connect in place of the external URL's host.
+    /// Where to connect in place of the external URL's host, for a mail server that has no external address.
     pub address: Option<String>,
 }
 
@@ -67,6 +67,10 @@ impl Quickstart {
         };
         if !domain.is_empty() {
             patches.push(patch("MailDomain", &Value::Array(domain)));
+        }
+        if self.address.is_some() {
+            let internal = json!([{"op": "replace", "path": "/spec/type", "value": "ClusterIP"}]);
+            patches.push(patch("Service", &internal));
         }
         if self.mail.is_none() {
             for kind in ["Deployment", "Service", "ConfigMap"] {

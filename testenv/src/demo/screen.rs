@@ -51,7 +51,13 @@ pub fn wait(doing: &str, limit: Duration, mut look: impl FnMut() -> Result<Step>
 
 /// A line that is no step.
 pub fn say(text: &str) {
-    println!("{text}");
+    put(&format!("{text}\n"));
+}
+
+/// Prints. Nobody reading any more is no reason to stop halfway.
+fn put(text: &str) {
+    let mut stdout = std::io::stdout();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Rows under one another, the columns aligned.
@@ -61,7 +67,7 @@ pub fn table(rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
     for row in rows {
         let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect();
-        println!("      {}", cells.trim_end());
+        say(&format!("      {}", cells.trim_end()));
     }
 }
 
@@ -72,15 +78,14 @@ pub fn short(fingerprint: &str) -> String {
 
 fn begin(doing: &str) {
     if std::io::stdout().is_terminal() {
-        print!("  … {doing}");
-        let _ = std::io::stdout().flush();
+        put(&format!("  … {doing}"));
     }
 }
 
 /// Replaces the line of [`begin`].
 fn end(line: &str) {
     let clear = if std::io::stdout().is_terminal() { "\r\x1b[2K" } else { "" };
-    println!("{clear}{line}");
+    say(&format!("{clear}{line}"));
 }
 
 fn done(said: &str, took: Duration) {

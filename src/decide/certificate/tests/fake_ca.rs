@@ -112,7 +112,8 @@ impl FakeCa {
                 self.orders[index(&url)].answered.extend(names.iter().cloned());
                 Fact::Answered(names)
             }
-            Action::Finalize { url, csr } => {
+            Action::Finalize { url, key, subject, usages } => {
+                let csr = crate::pki::csr(&key, &subject, &usages).unwrap();
                 let order = &mut self.orders[index(&url)];
                 assert_eq!(order.status, OrderStatus::Ready);
                 assert!(order.csr.replace(csr).is_none(), "finalized twice");

@@ -1,0 +1,29 @@
+//! The whole on a real node: the operator in its pod, installed by its chart under its own ServiceAccount, certificates
+//! from an ACME server over HTTP-01, and Postfix and Dovecot in pods that serve them.
+//!
+//! One cluster and one story: each part goes on where the one before it ended.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+#[path = "node/ground.rs"]
+mod ground;
+#[path = "node/permissions.rs"]
+mod permissions;
+#[path = "node/scenes.rs"]
+mod scenes;
+
+use ground::Ground;
+
+#[test]
+fn a_mail_server_gets_serves_and_renews_its_certificate() {
+    let Some(ground) = Ground::ready() else { return };
+    scenes::issued_and_served(&ground);
+    scenes::renewed_and_served(&ground);
+    let mut calls = permissions::calls(&ground);
+    permissions::nothing_was_refused(&ground);
+    scenes::a_restarted_operator_changes_nothing(&ground);
+    scenes::a_wrong_endpoint_is_named_and_recovers(&ground);
+    scenes::the_pod_is_restricted(&ground);
+    permissions::nothing_was_refused(&ground);
+    calls.extend(permissions::calls(&ground));
+    permissions::what_is_granted_is_called(&ground, &calls);
+}

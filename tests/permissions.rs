@@ -1,0 +1,95 @@
+//! The operator with exactly the permissions that `deploy/install.yaml` grants, and with fewer. On a cluster of its own:
+//! it serves every namespace.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
+
+mod common;
+
+use std::fs;
+
+use common::{Kube, Operator, Path, cluster, condition, create, namespace, wait_condition, wait_for, wait_ready};
+use serde_json::{Value, json};
+
+const SYSTEM: &str = "mailcert-system";
+
+/// Applies the install manifest and makes a kubeconfig of its ServiceAccount.
+fn install() -> String {
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml")).unwrap();
+    cluster().kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &manifest).unwrap();
+    let token = cluster().kubectl(&["create", "token", "mailcert", "-n", SYSTEM]).unwrap();
+    let admin = fs::read_to_string(cluster().kubeconfig()).unwrap();
+    let tokens = fs::read_to_string(cluster().dir().join("tokens.csv")).unwrap();
+    let restricted = cluster().dir().join("restricted.kubeconfig");
+    fs::write(&restricted, admin.replace(tokens.split(',').next().unwrap(), token.trim())).unwrap();
+    restricted.to_string_lossy().into_owned()
+}
+
+fn certificate(kube: &Kube, ns: &str) -> Path {
+    create(kube, "MailIssuer", ns, "self", &json!({"selfSigned": {}}));
+    let spec = json!({"issuerRef": {"name": "self"}, "secretName": "mail-tls", "dnsNames": ["mail.example.com"]});
+    create(kube, "MailCertificate", ns, "mail", &spec);
+    Path::certificate(ns, "mail")
+}
+
+fn binding(ns: &str) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "mailcert-namespaced", "namespace": ns},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "mailcert-namespaced"},
+        "subjects": [{"kind": "ServiceAccount", "name": "mailcert", "namespace": SYSTEM}]})
+}
+
+#[test]
+fn what_the_manifest_grants_is_enough_and_what_is_missing_is_named() {
+    let kube = Kube::new(cluster());
+    let kubeconfig = format!("--kubeconfig={}", install());
+    let own = format!("--operator-namespace={SYSTEM}");
+    let flags = [kubeconfig.as_str(), own.as_str(), "--leader-elect=true"];
+
+    // As installed: nothing is missing.
+    let mut operator = Operator::start(cluster(), &[], &flags);
+    let first = namespace(&kube, "granted");
+    let issuer = json!({"selfSigned": {}, "allowedNamespaces":
+        {"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": first}}}});
+    let home = namespace(&kube, "issuers");
+    create(&kube, "MailIssuer", &home, "shared", &issuer);
+    let at = certificate(&kube, &first);
+    wait_ready(&kube, &at);
+    kube.patch(&at, &json!({"spec": {"issuerRef": {"name": "shared", "namespace": home}}})).unwrap();
+    assert_eq!(wait_ready(&kube, &at)["status"]["active"]["revision"], 2);
+    wait_for("its Event", || common::events(&kube, &first, "mail").into_iter().find(|e| e.1 == "Issued"));
+    assert!(!operator.log().contains("a permission is missing"));
+    operator.stop();
+
+    // Without the right to Secrets everywhere: each namespace is said to need a binding, and works once it has one.
+    kube.delete(&Path::cluster("clusterrolebindings.rbac.authorization.k8s.io", "mailcert-namespaced"));
+    operator.restart();
+    let second = namespace(&kube, "unbound");
+    let at = certificate(&kube, &second);
+    let refused = wait_condition(&kube, &at, "Ready", "False", "Forbidden");
+    let said = condition(&refused, "Ready").unwrap().2;
+    assert!(said.contains(&format!("namespace {second}: create a RoleBinding")), "{said}");
+    assert!(said.contains("ClusterRole mailcert-namespaced"), "{said}");
+    assert!(said.contains(&format!("--set 'bind.namespaces={{{second}}}'")), "{said}");
+    let ca = json!({"ca": {"secretRef": {"name": "ca"}}});
+    create(&kube, "MailIssuer", &second, "ca", &ca);
+    wait_condition(&kube, &Path::issuer(&second, "ca"), "Ready", "False", "Forbidden");
+    let log = operator.log();
+    let missing: Vec<&str> = log.lines().filter(|line| line.contains("a permission is missing")).collect();
+    assert!(missing.iter().any(|line| line.contains("list secrets in all namespaces")), "{missing:#?}");
+    assert!(missing.iter().any(|line| line.contains("watch deployments (apps) in all namespaces")), "{missing:#?}");
+    assert!(missing.iter().any(|line| line.contains("bound with a ClusterRoleBinding")), "{missing:#?}");
+
+    kube.create(&binding(&second)).unwrap();
+    wait_ready(&kube, &at);
+    wait_condition(&kube, &Path::issuer(&second, "ca"), "Ready", "False", "SecretNotFound");
+    operator.stop();
+
+    // A few namespaces only, one of them without a Role: said at start, by name.
+    let third = namespace(&kube, "listed");
+    let flags = [flags[0], flags[1], flags[2], "--api-timeout=10s"];
+    let _operator = Operator::start(cluster(), &[&second, &third], &flags);
+    let at = certificate(&kube, &third);
+    let refused = wait_condition(&kube, &at, "Ready", "False", "Forbidden");
+    assert!(condition(&refused, "Ready").unwrap().2.contains(&format!("namespace {third}")));
+    kube.create(&binding(&third)).unwrap();
+    wait_ready(&kube, &at);
+}
