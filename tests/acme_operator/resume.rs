@@ -25,18 +25,21 @@ enum Moment {
     FinalizedStored,
 }
 
-const MOMENTS: [Moment; 12] = [
+const WITH_THE_ORDER: [Moment; 6] = [
     Moment::Asked("/order-plz"),
     Moment::Answered("/order-plz"),
     Moment::OrderStored,
     Moment::Asked("/chalZ/"),
     Moment::Answered("/chalZ/"),
+    Moment::After(Duration::from_millis(300)),
+];
+
+const WITH_THE_KEY: [Moment; 6] = [
     Moment::Asked("/finalize-order/"),
     Moment::Answered("/finalize-order/"),
     Moment::FinalizedStored,
     Moment::Asked("/certZ/"),
     Moment::Answered("/certZ/"),
-    Moment::After(Duration::from_millis(300)),
     Moment::After(Duration::from_millis(1700)),
 ];
 
@@ -68,17 +71,26 @@ async fn reached(world: &World, name: &str, moment: Moment) {
 }
 
 #[tokio::test]
-async fn a_killed_operator_finalizes_once_and_with_the_stored_key() {
-    let mut world = World::start("resume", &[]).await;
+async fn an_operator_killed_before_the_csr_goes_on_with_its_order() {
+    killed("ordering", &WITH_THE_ORDER).await;
+}
+
+#[tokio::test]
+async fn an_operator_killed_after_the_csr_goes_on_with_its_key() {
+    killed("finalizing", &WITH_THE_KEY).await;
+}
+
+async fn killed(suite: &str, moments: &[Moment]) {
+    let mut world = World::start(suite, &[]).await;
     world.issuer("ca", world.issuer_spec()).await;
     let mut abandoned = 0;
-    for (number, moment) in MOMENTS.into_iter().enumerate() {
+    for (number, moment) in moments.iter().copied().enumerate() {
         // What the operator only asks for and is killed before, the CA never hears of.
         world.proxy.rule(move |asked| match moment {
             Moment::Asked(path) if asked.path.starts_with(path) => Fate::Hold,
             _ => Fate::Pass,
         });
-        let (name, host) = (format!("c{number}"), format!("c{number}.resume.test"));
+        let (name, host) = (format!("c{number}"), format!("c{number}.{suite}.test"));
         world.resolve(&[&host]);
         let (orders, finalized) = (world.proxy.orders(), world.proxy.finalized());
         world.certificate(&name, &[&host]).await;
@@ -97,7 +109,7 @@ async fn a_killed_operator_finalizes_once_and_with_the_stored_key() {
         verify(&secret, world.pebble.root_pem(), &[&host]);
         assert_eq!(spki_of_leaf(&secret.data.unwrap()["tls.crt"].0), spki_of_csr(world.proxy.last_csr()), "{moment:?}");
     }
-    eprintln!("{abandoned} orders abandoned in {} kills", MOMENTS.len());
+    eprintln!("{abandoned} orders abandoned in {} kills", moments.len());
 }
 
 fn spki_of_leaf(pem: &[u8]) -> Vec<u8> {
