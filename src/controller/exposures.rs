@@ -1,8 +1,12 @@
 //! Ingresses and HTTPRoutes that bring the CA's requests to the operator, for as long as a challenge lasts.
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::index::Key;
@@ -13,6 +17,7 @@ use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{Fact, StepFailure};
+use crate::solvers::http01::PATH_PREFIX;
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 
 /// The port of the operator's challenge Service.
@@ -43,6 +48,7 @@ pub async fn expose(
     if let Some(off) = switched_off(context, solver).await? {
         return Ok(Fact::Failed(off));
     }
+    context.exposed.set(own.clone(), ());
     for (host, token) in challenges {
         let exposure = Exposure {
             certificate_namespace: own.0.clone(),
@@ -56,7 +62,7 @@ pub async fn expose(
         let doing = || format!("routing the challenge of {host} to the operator");
         if let Some(ingress) = &solver.ingress {
             let made = exposure::ingress(&exposure, ingress.class_name.as_deref(), &ingress.annotations);
-            there(ingresses(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+            put(&ingresses(context), &made, token).await.map_err(PassError::api(doing()))?;
         }
         if let Some(gateway) = &solver.gateway_http_route {
             let parents: Vec<ParentRef> = gateway
@@ -69,10 +75,33 @@ pub async fn expose(
                 })
                 .collect();
             let made = exposure::http_route(&exposure, &parents);
-            there(routes(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+            put(&routes(context), &made, token).await.map_err(PassError::api(doing()))?;
         }
     }
     Ok(Fact::Exposed)
+}
+
+/// Creates it; what stands there for an older challenge of the same host gives way.
+async fn put<K>(api: &Api<K>, made: &K, token: &str) -> Result<(), kube::Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
+{
+    match api.create(&PostParams::default(), made).await {
+        Err(kube::Error::Api(s)) if s.code == 409 => {}
+        other => return other.map(|_| ()),
+    }
+    let name = made.name_any();
+    if let Some(standing) = api.get_opt(&name).await? {
+        let text = serde_json::to_string(&standing).map_err(kube::Error::SerdeError)?;
+        if text.contains(&format!("{PATH_PREFIX}{token}\"")) {
+            return Ok(());
+        }
+        match api.delete(&name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(s)) if s.code == 404 => {}
+            other => drop(other?),
+        }
+    }
+    api.create(&PostParams::default(), made).await.map(|_| ())
 }
 
 /// What the solver needs and the installation lacks.
@@ -102,13 +131,6 @@ async fn switched_off(context: &Context, solver: &Http01Solver) -> Result<Option
     Ok(Some(StepFailure { pace, reason, message, retry_after: None, order_lost: false }))
 }
 
-fn there<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(s)) if s.code == 409 => Ok(()),
-        other => other.map(|_| ()),
-    }
-}
-
 /// Removes what was made for a MailCertificate.
 pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, PassError> {
     let labels = exposure::labels(&certificate.0, &certificate.1);
@@ -118,19 +140,22 @@ pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, Pass
     Ok(Fact::Unexposed)
 }
 
-/// Removes what earlier runs left behind: what no MailCertificate with an open order needs.
+/// Removes what no MailCertificate with an open order needs. The MailCertificates must be known.
 pub async fn sweep(context: &Context) -> Result<(), PassError> {
-    let needed: Vec<String> = context
-        .kinds
-        .certificates
-        .all()
-        .iter()
-        .filter(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
-        .map(|c| format!("{}/{}", c.namespace().unwrap_or_default(), c.name_any()))
-        .collect();
+    let needed = |certificate: &str| {
+        let Some((namespace, name)) = certificate.split_once('/') else { return false };
+        if !context.kinds.certificates.serves(namespace) {
+            // Another operator's.
+            return true;
+        }
+        let certificate = context.kinds.certificates.get(&(namespace.to_owned(), name.to_owned()));
+        certificate
+            .is_some_and(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
+    };
     let params =
         ListParams::default().labels(&format!("{}=mailcert,{}", exposure::MANAGED_BY, exposure::CERTIFICATE_NAMESPACE));
-    remove(context, &params, |annotation| !needed.iter().any(|n| Some(n.as_str()) == annotation)).await
+    // Asked after they were listed: an order is in a status before anything is made for it.
+    remove(context, &params, |annotation| annotation.is_none_or(|c| !needed(c))).await
 }
 
 async fn remove(

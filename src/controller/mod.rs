@@ -22,6 +22,7 @@ mod queue;
 mod relations;
 mod report;
 mod secrets;
+mod turns;
 mod watches;
 mod workloads;
 

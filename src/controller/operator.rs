@@ -26,6 +26,7 @@ use super::news;
 use super::pass::{PassError, Subject, pass};
 use super::queue::Queue;
 use super::relations::{Relations, key};
+use super::turns::Turns;
 use super::watches::{Bindings, Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
@@ -61,7 +62,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
     let health = Health::default();
-    let challenges = ChallengeTable::default();
+    let challenges = ChallengeTable::filling();
     let mut parts = Parts::new(stop.clone());
     parts.spawn("the challenge server", {
         let listener = bind("--challenge-listen", settings.challenge_listen).await?;
@@ -91,6 +92,16 @@ pub async fn run(
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
 
+    // One task waits for the caches: of several at once, their library wakes only one.
+    let known = CancellationToken::new();
+    tokio::spawn({
+        let (kinds, known) = (kinds.clone(), known.clone());
+        async move {
+            kinds.synced().await;
+            challenges.filled();
+            known.cancel();
+        }
+    });
     let leader = match settings.leader_elect {
         false => Leader::without_election(),
         true => {
@@ -126,6 +137,8 @@ pub async fn run(
         bindings,
         authorities: Authorities::default(),
         accounts: Accounts::default(),
+        acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
+        turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
         failures: Memory::default(),
@@ -134,7 +147,7 @@ pub async fn run(
         metrics,
     });
     tokio::select! {
-        () = kinds.synced() => {}
+        () = known.cancelled() => {}
         () = stop.cancelled() => return parts.finish(Some(leader)).await,
         () = leader.token().cancelled() => return parts.finish(Some(leader)).await,
     }
@@ -387,7 +400,12 @@ fn run_kind<S: Subject>(
 }
 
 /// After an error that is no finding: 1 s, doubling, at most 5 min.
-fn retry<S: Subject>(object: Arc<S::Object>, _: &PassError, context: Arc<Context>) -> Requeue {
+fn retry<S: Subject>(object: Arc<S::Object>, error: &PassError, context: Arc<Context>) -> Requeue {
+    if matches!(error, PassError::Busy) {
+        // No fault of its own; spread, so that not all of them come back at the same moment.
+        let spread = crate::decide::jitter::fraction(&[&object.uid().unwrap_or_default()]);
+        return Requeue::requeue(Duration::from_secs_f64(1.0 + spread));
+    }
     let key = (S::KIND.to_owned() + &object.namespace().unwrap_or_default(), object.name_any());
     let failures = context.failures.update(&key, |n| {
         let next = n.unwrap_or(0u32).saturating_add(1);
@@ -406,6 +424,7 @@ fn failed<S: Subject>(
         kube::runtime::controller::Error::ObjectNotFound(object) => {
             S::forget(context, &(object.namespace.clone().unwrap_or_default(), object.name.clone()));
         }
+        kube::runtime::controller::Error::ReconcilerFailed(PassError::Busy, _) => {}
         kube::runtime::controller::Error::ReconcilerFailed(error, object) => {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::warn!(kind = S::KIND, %object, %error, cause, "the pass was not finished and is tried again");
@@ -438,11 +457,16 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
 /// Removes the routes of challenges that an earlier run, or a deleted MailCertificate, left behind.
 async fn sweep(context: Arc<Context>, stop: CancellationToken) {
     loop {
-        if let Err(error) = exposures::sweep(&context).await {
-            tracing::warn!(%error, "routes of former challenges could not be removed");
-        }
+        let again = match exposures::sweep(&context).await {
+            Ok(()) => Duration::MAX,
+            Err(error) => {
+                tracing::warn!(%error, "routes of former challenges could not be removed");
+                Duration::from_secs(60)
+            }
+        };
         tokio::select! {
             () = context.left_behind.notified() => {}
+            () = tokio::time::sleep(again) => {}
             () = stop.cancelled() => return,
         }
     }

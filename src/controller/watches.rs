@@ -122,6 +122,11 @@ where
         }
     }
 
+    /// Whether objects of this namespace are watched.
+    pub fn serves(&self, namespace: &str) -> bool {
+        self.cache(namespace).is_some()
+    }
+
     /// Waits until every object that exists is known.
     async fn synced(&self) {
         for cache in &self.caches {

@@ -48,6 +48,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Bounds that let the longest pass, which reads a directory and takes two steps, end within `pass`: what a step
+    /// brought to light must still be written down, above all the URL of an order.
+    pub fn within(pass: Duration) -> Self {
+        let default = Self::default();
+        Self {
+            connect: default.connect.min(pass / 8),
+            request: default.request.min(pass / 4),
+            step: default.step.min(pass / 3),
+            body: default.body,
+        }
+    }
+}
+
 /// Whom to trust as the ACME server.
 #[derive(Clone, Debug, Default)]
 pub enum Trust {
