@@ -17,6 +17,7 @@ use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{Fact, StepFailure};
+use crate::operating::permissions::{Needed, review};
 use crate::solvers::http01::PATH_PREFIX;
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 
@@ -45,7 +46,7 @@ pub async fn expose(
     let own = key(object);
     let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
     let Some(solver) = issuer.as_deref().and_then(solver) else { return Ok(Fact::Overtaken) };
-    if let Some(off) = switched_off(context, solver).await? {
+    if let Some(off) = switched_off(context, solver).await {
         return Ok(Fact::Failed(off));
     }
     context.exposed.set(own.clone(), ());
@@ -75,7 +76,10 @@ pub async fn expose(
                 })
                 .collect();
             let made = exposure::http_route(&exposure, &parents);
-            put(&routes(context), &made, token).await.map_err(PassError::api(doing()))?;
+            match put(&routes(context), &made, token).await {
+                Err(kube::Error::Api(s)) if s.code == 404 => return Ok(Fact::Failed(no_gateway_api())),
+                result => result.map_err(PassError::api(doing()))?,
+            }
         }
     }
     Ok(Fact::Exposed)
@@ -91,8 +95,9 @@ where
         other => return other.map(|_| ()),
     }
     let name = made.name_any();
-    if let Some(standing) = api.get_opt(&name).await? {
-        let text = serde_json::to_string(&standing).map_err(kube::Error::SerdeError)?;
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
+    if let Some(standing) = api.list(&named).await?.items.first() {
+        let text = serde_json::to_string(standing).map_err(kube::Error::SerdeError)?;
         if text.contains(&format!("{PATH_PREFIX}{token}\"")) {
             return Ok(());
         }
@@ -104,31 +109,52 @@ where
     api.create(&PostParams::default(), made).await.map(|_| ())
 }
 
+/// Whether the chart's value for a kind of route is on: asked anew each time, since it can change without a restart.
+async fn may_list(context: &Context, group: &'static str, resource: &'static str) -> bool {
+    let needed = Needed {
+        verb: "list",
+        group,
+        resource,
+        subresource: "",
+        name: None,
+        namespace: Some(context.identity.namespace.clone()),
+        feature: "HTTP-01",
+    };
+    review(&context.client, &[needed]).await.missing.is_empty()
+}
+
+async fn may_list_ingresses(context: &Context) -> bool {
+    may_list(context, "networking.k8s.io", "ingresses").await
+}
+
+async fn may_list_routes(context: &Context) -> bool {
+    may_list(context, "gateway.networking.k8s.io", "httproutes").await
+}
+
 /// What the solver needs and the installation lacks.
-async fn switched_off(context: &Context, solver: &Http01Solver) -> Result<Option<StepFailure>, PassError> {
-    let one = ListParams::default().limit(1);
-    let (kind, value, looked) = if solver.ingress.is_some() {
-        ("Ingresses", "http01.ingress.enabled", ingresses(context).list(&one).await.map(|_| ()))
+async fn switched_off(context: &Context, solver: &Http01Solver) -> Option<StepFailure> {
+    let (kind, value, on) = if solver.ingress.is_some() {
+        ("Ingresses", "http01.ingress.enabled", may_list_ingresses(context).await)
     } else if solver.gateway_http_route.is_some() {
-        ("HTTPRoutes", "http01.gateway.enabled", routes(context).list(&one).await.map(|_| ()))
+        ("HTTPRoutes", "http01.gateway.enabled", may_list_routes(context).await)
     } else {
-        return Ok(None);
+        return None;
     };
     let namespace = &context.identity.namespace;
-    let message = match looked {
-        Ok(()) => return Ok(None),
-        Err(kube::Error::Api(s)) if s.code == 403 => {
-            format!(
-                "the operator may not make {kind} in namespace {namespace}: install the chart with --set {value}=true"
-            )
-        }
-        Err(kube::Error::Api(s)) if s.code == 404 => {
-            format!("this cluster has no {kind}: install the Gateway API, or choose another solver")
-        }
-        Err(e) => return Err(PassError::api(format!("listing {kind}"))(e)),
-    };
+    let message =
+        format!("the operator may not make {kind} in namespace {namespace}: install the chart with --set {value}=true");
     let (pace, reason) = (Pace::Person, reason::FORBIDDEN);
-    Ok(Some(StepFailure { pace, reason, message, retry_after: None, order_lost: false }))
+    (!on).then_some(StepFailure { pace, reason, message, retry_after: None, order_lost: false })
+}
+
+fn no_gateway_api() -> StepFailure {
+    StepFailure {
+        pace: Pace::Person,
+        reason: reason::FORBIDDEN,
+        message: "this cluster has no HTTPRoutes: install the Gateway API, or choose another solver".to_owned(),
+        retry_after: None,
+        order_lost: false,
+    }
 }
 
 /// Removes what was made for a MailCertificate.
@@ -164,13 +190,17 @@ async fn remove(
     unneeded: impl Fn(Option<&str>) -> bool,
 ) -> Result<(), PassError> {
     let annotation = |o: &dyn Fn(&str) -> Option<String>| o(exposure::CERTIFICATE);
-    for ingress in listed(ingresses(context).list(params).await)? {
+    let standing =
+        if may_list_ingresses(context).await { listed(ingresses(context).list(params).await)? } else { Vec::new() };
+    for ingress in standing {
         let found = annotation(&|k| ingress.annotations().get(k).cloned());
         if unneeded(found.as_deref()) {
             gone(ingresses(context).delete(&ingress.name_any(), &DeleteParams::default()).await)?;
         }
     }
-    for route in listed(routes(context).list(params).await)? {
+    let standing =
+        if may_list_routes(context).await { listed(routes(context).list(params).await)? } else { Vec::new() };
+    for route in standing {
         let found = annotation(&|k| route.annotations().get(k).cloned());
         if unneeded(found.as_deref()) {
             gone(routes(context).delete(&route.name_any(), &DeleteParams::default()).await)?;
@@ -179,11 +209,11 @@ async fn remove(
     Ok(())
 }
 
-/// Where the kind does not exist, or the chart's value for it is off, there is nothing to remove.
+/// Where the kind does not exist there is nothing to remove.
 fn listed<T: Clone>(result: Result<kube::api::ObjectList<T>, kube::Error>) -> Result<Vec<T>, PassError> {
     match result {
         Ok(list) => Ok(list.items),
-        Err(kube::Error::Api(s)) if s.code == 404 || s.code == 403 => Ok(Vec::new()),
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(Vec::new()),
         Err(e) => Err(PassError::api("listing the routes of challenges")(e)),
     }
 }
