@@ -291,6 +291,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_longest_pass_ends_in_time() {
+        for seconds in [1, 10, 60, 600] {
+            let pass = Duration::from_secs(seconds);
+            let limits = Limits::within(pass);
+            assert!(limits.request + 2 * limits.step < pass, "{limits:?}");
+        }
+    }
+
+    #[test]
     fn urls_must_be_https() {
         assert!(https_url("https://ca.example/dir").is_ok());
         for bad in ["http://ca.example/dir", "ca.example/dir", "/dir", "", "https://", "https://a b/", "::"] {

@@ -187,6 +187,17 @@ mod tests {
         Entry { host: host.into(), token: token.into(), key_authorization: format!("{token}.thumb") }
     }
 
+    #[tokio::test]
+    async fn a_challenge_that_comes_while_the_table_is_filled_is_waited_for() {
+        let table = ChallengeTable::filling();
+        let (asked, filled) = tokio::join!(table.settled("a.example", "t1"), async {
+            table.replace_for("ns/a".into(), vec![entry("a.example", "t1")]);
+            table.filled();
+        });
+        assert_eq!((asked.as_deref(), filled), (Some("t1.thumb"), ()));
+        assert_eq!(table.settled("a.example", "t2").await, None);
+    }
+
     #[test]
     fn a_table_answers_exactly_what_its_objects_hold() {
         let table = ChallengeTable::default();
