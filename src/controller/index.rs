@@ -1,6 +1,6 @@
 //! Small maps kept up to date by the watches, so that no pass has to search.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -15,8 +15,9 @@ pub struct Index<T> {
 
 #[derive(Debug)]
 struct Maps<T> {
-    by_target: HashMap<T, BTreeSet<Key>>,
-    by_object: HashMap<Key, HashSet<T>>,
+    // Lists, since most have one entry and there are as many as there are objects: a set of one is ten times as large.
+    by_target: HashMap<T, Vec<Key>>,
+    by_object: HashMap<Key, Vec<T>>,
 }
 
 impl<T> Default for Index<T> {
@@ -28,14 +29,20 @@ impl<T> Default for Index<T> {
 impl<T: Eq + Hash + Clone> Index<T> {
     /// From now on, `object` points at exactly `targets`.
     pub fn set(&self, object: &Key, targets: impl IntoIterator<Item = T>) {
-        let targets: HashSet<T> = targets.into_iter().collect();
+        let mut unique = Vec::with_capacity(1);
+        for target in targets {
+            if !unique.contains(&target) {
+                unique.push(target);
+            }
+        }
+        let targets = unique;
         let mut maps = write(&self.inner);
         if maps.by_object.get(object) == Some(&targets) {
             return;
         }
         maps.clear(object);
         for target in &targets {
-            maps.by_target.entry(target.clone()).or_default().insert(object.clone());
+            maps.by_target.entry(target.clone()).or_insert_with(|| Vec::with_capacity(1)).push(object.clone());
         }
         if !targets.is_empty() {
             maps.by_object.insert(object.clone(), targets);
@@ -49,16 +56,16 @@ impl<T: Eq + Hash + Clone> Index<T> {
 
     /// Who points at `target`.
     pub fn of(&self, target: &T) -> Vec<Key> {
-        read(&self.inner).by_target.get(target).map(|set| set.iter().cloned().collect()).unwrap_or_default()
+        read(&self.inner).by_target.get(target).cloned().unwrap_or_default()
     }
 }
 
 impl<T: Eq + Hash> Maps<T> {
     fn clear(&mut self, object: &Key) {
         for target in self.by_object.remove(object).into_iter().flatten() {
-            if let Some(set) = self.by_target.get_mut(&target) {
-                set.remove(object);
-                if set.is_empty() {
+            if let Some(list) = self.by_target.get_mut(&target) {
+                list.retain(|o| o != object);
+                if list.is_empty() {
                     self.by_target.remove(&target);
                 }
             }
@@ -164,7 +171,7 @@ mod tests {
         index.set(&key("b"), ["y"]);
         index.set(&key("a"), ["y", "z"]);
         assert!(index.of(&"x").is_empty());
-        assert_eq!(index.of(&"y"), [key("a"), key("b")]);
+        assert_eq!(index.of(&"y"), [key("b"), key("a")]);
         index.remove(&key("a"));
         assert_eq!(index.of(&"y"), [key("b")]);
         assert!(index.of(&"z").is_empty());

@@ -1,8 +1,9 @@
-//! Events, published one after the other beside the passes, which do not wait for them.
+//! Events, published beside the passes, which do not wait for them.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -19,6 +20,8 @@ use crate::decide::events::Note;
 
 /// Events that wait to be published, before passes have to wait for them after all.
 const QUEUE: usize = 1024;
+/// Events that are published at once.
+const ABREAST: usize = 16;
 /// Events of which a repetition is recognised.
 const REMEMBERED: usize = 512;
 /// Longest note of an Event (events.k8s.io/v1).
@@ -39,38 +42,56 @@ pub fn queue() -> (mpsc::Sender<News>, mpsc::Receiver<News>) {
 }
 
 /// Publishes what comes until `stop`, and then what is left.
-pub async fn publish(client: Client, mut queue: mpsc::Receiver<News>, stop: CancellationToken) {
-    let mut known: HashMap<(Option<String>, String, String), (String, i32)> = HashMap::new();
-    loop {
+pub async fn publish(client: Client, queue: mpsc::Receiver<News>, stop: CancellationToken) {
+    let known = Known::default();
+    let news = futures::stream::unfold((queue, stop), |(mut queue, stop)| async move {
         let next = tokio::select! {
             biased;
             next = queue.recv() => next,
             () = stop.cancelled() => None,
         };
-        let Some(News { about, note }) = next else { return };
-        let api: Api<Event> = Api::namespaced(client.clone(), about.namespace.as_deref().unwrap_or("default"));
-        let text: String = note.message.chars().take(LONGEST_NOTE).collect();
-        let key = (about.uid.clone(), note.reason.clone(), text.clone());
-        let result = match known.get_mut(&key) {
-            Some((name, count)) => {
-                *count += 1;
-                repeat(&api, name, *count).await
-            }
-            None => {
-                if known.len() >= REMEMBERED {
-                    known.clear();
-                }
-                let event = event(&about, note, text);
-                let name = event.metadata.name.clone().unwrap_or_default();
-                let created = api.create(&PostParams::default(), &event).await;
-                known.insert(key.clone(), (name, 1));
-                created
-            }
-        };
-        if let Err(error) = result {
-            known.remove(&key);
-            tracing::warn!(kind = about.kind, name = about.name, %error, "an Event could not be published");
+        Some((next?, (queue, stop)))
+    });
+    news.for_each_concurrent(ABREAST, |news| publish_one(&client, &known, news)).await;
+}
+
+/// UID of the object, reason and text.
+type Said = (Option<String>, String, String);
+
+/// Name and count of what was told lately.
+#[derive(Default)]
+struct Known(Mutex<HashMap<Said, (String, i32)>>);
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Said, (String, i32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what is told under `name`: the name that it was told under at first, and how often by now.
+    fn count(&self, key: &Said, name: &str) -> (String, i32) {
+        let mut known = self.lock();
+        if known.len() >= REMEMBERED && !known.contains_key(key) {
+            known.clear();
         }
+        let (name, count) = known.entry(key.clone()).or_insert_with(|| (name.to_owned(), 0));
+        *count += 1;
+        (name.clone(), *count)
+    }
+}
+
+async fn publish_one(client: &Client, known: &Known, news: News) {
+    let News { about, note } = news;
+    let api: Api<Event> = Api::namespaced(client.clone(), about.namespace.as_deref().unwrap_or("default"));
+    let text: String = note.message.chars().take(LONGEST_NOTE).collect();
+    let key = (about.uid.clone(), note.reason.clone(), text.clone());
+    let event = event(&about, note, text);
+    let result = match known.count(&key, event.metadata.name.as_deref().unwrap_or_default()) {
+        (_, 1) => api.create(&PostParams::default(), &event).await,
+        (name, count) => repeat(&api, &name, count).await,
+    };
+    if let Err(error) = result {
+        known.lock().remove(&key);
+        tracing::warn!(kind = about.kind, name = about.name, %error, "an Event could not be published");
     }
 }
 

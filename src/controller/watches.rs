@@ -261,8 +261,8 @@ pub async fn watch_own<K>(
                     watcher.gone(&key);
                 }
                 gate.set(true);
-                for key in &listed {
-                    caches.trigger(key);
+                for key in std::mem::take(&mut listed) {
+                    caches.trigger(&key);
                 }
             }
             Ok(Event::Apply(object)) => {
@@ -385,6 +385,7 @@ impl Bindings {
                     self.secret_changed(&secret);
                 }
                 Ok(Event::InitDone) => {
+                    let listed = std::mem::take(&mut listed);
                     for gone in self.relations.secrets.keys(namespace.as_deref()).difference(&listed) {
                         self.secret_gone(gone);
                     }
