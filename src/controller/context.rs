@@ -9,11 +9,12 @@ use tokio::sync::{Notify, mpsc};
 
 use super::account::Accounts;
 use super::authority::Authorities;
+use super::bindings::Bindings;
+use super::caches::Kinds;
 use super::index::Key;
 use super::news::News;
 use super::relations::Relations;
 use super::turns::Turns;
-use super::watches::{Bindings, Kinds};
 use crate::decide::domain::world::Look;
 use crate::issuers::acme::http::Limits;
 use crate::operating::lease::Leader;
