@@ -11,14 +11,7 @@ use super::{
     key::{KeyError, PrivateKey},
 };
 
-/// Leaf and chain, the leaf first.
-pub const TLS_CRT: &str = "tls.crt";
-/// The private key, PKCS#8.
-pub const TLS_KEY: &str = "tls.key";
-/// What clients must trust; empty for a public CA.
-pub const CA_CRT: &str = "ca.crt";
-/// Key, leaf and chain in one file, the order that Postfix's `smtpd_tls_chain_files` wants.
-pub const TLS_COMBINED: &str = "tls-combined.pem";
+pub use crate::api::keys::{CA_CRT, TLS_COMBINED, TLS_CRT, TLS_KEY};
 
 /// The values of the Secret. Every one ends with a newline.
 pub struct SecretBundle {

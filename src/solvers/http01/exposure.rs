@@ -12,12 +12,8 @@ use serde_json::{Value, json};
 
 use super::PATH_PREFIX;
 
-/// The label that marks what mailcert made.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The label with the certificate's namespace.
-pub const CERTIFICATE_NAMESPACE: &str = "mailcert.dev/certificate-namespace";
-/// The label with the certificate's name, shortened by [`label_value`] where it has to be.
-pub const CERTIFICATE_NAME: &str = "mailcert.dev/certificate-name";
+/// The label with the certificate's name is shortened by [`label_value`] where it has to be.
+pub use crate::api::keys::{MANAGED_BY, OWNER as CERTIFICATE_NAME, OWNER_NAMESPACE as CERTIFICATE_NAMESPACE};
 /// The annotation with the certificate's `namespace/name` in full.
 pub const CERTIFICATE: &str = "mailcert.dev/certificate";
 
