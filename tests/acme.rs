@@ -1,4 +1,5 @@
 //! The ACME client and the http-01 solver against Pebble, and against servers that misbehave as Pebble cannot.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 #[path = "acme/faults.rs"]
 mod faults;

@@ -1,5 +1,5 @@
 //! The operator binary on a real API server, with Pebble behind a proxy that can misbehave as Pebble cannot.
-#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the helpers here are tests too")]
 
 #[path = "acme_operator/failing.rs"]
 mod failing;

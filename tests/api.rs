@@ -1,4 +1,5 @@
 //! The CRDs on a real API server: what they refuse and with which words, what they fill in, and how they show.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! MailCertificates with the operator on a real API server, over their whole life.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
 
 mod common;
 

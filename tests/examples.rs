@@ -1,4 +1,5 @@
 //! Every example, and every YAML block of the documentation, is accepted by a real API server.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
 
 mod common;
 

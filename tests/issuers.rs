@@ -1,4 +1,5 @@
 //! MailIssuers with the operator on a real API server: who can sign, who may have it sign, and what is said otherwise.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
 
 mod common;
 

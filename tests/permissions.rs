@@ -1,5 +1,6 @@
 //! The operator with exactly the permissions that `deploy/install.yaml` grants, and with fewer. On a cluster of its own:
 //! it serves every namespace.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
 
 mod common;
 
@@ -71,11 +72,10 @@ fn what_the_manifest_grants_is_enough_and_what_is_missing_is_named() {
     let ca = json!({"ca": {"secretRef": {"name": "ca"}}});
     create(&kube, "MailIssuer", &second, "ca", &ca);
     wait_condition(&kube, &Path::issuer(&second, "ca"), "Ready", "False", "Forbidden");
+    // That is how the chart narrows it down: nothing to warn of at start.
     let log = operator.log();
-    let missing: Vec<&str> = log.lines().filter(|line| line.contains("a permission is missing")).collect();
-    assert!(missing.iter().any(|line| line.contains("list secrets in all namespaces")), "{missing:#?}");
-    assert!(missing.iter().any(|line| line.contains("watch deployments (apps) in all namespaces")), "{missing:#?}");
-    assert!(missing.iter().any(|line| line.contains("bound with a ClusterRoleBinding")), "{missing:#?}");
+    assert!(log.contains("Secrets and workloads are used where a RoleBinding allows it"), "{log}");
+    assert!(!log.contains("a permission is missing"), "{log}");
 
     kube.create(&binding(&second)).unwrap();
     wait_ready(&kube, &at);

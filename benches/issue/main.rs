@@ -3,6 +3,7 @@
 //! The floor replays the very Secrets and statuses that the operator writes (taken from certificates that it issued
 //! before), at the best of several concurrencies. Then the operator issues `N` (1000 by default) certificates of a `ca`
 //! issuer on the same API server, and is restarted over them. The numbers go to `bench.json` in the target folder.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 mod cluster;

@@ -27,12 +27,12 @@ pub type Accounts = Memory<(String, Arc<AcmeAccount>)>;
 ///
 /// # Errors
 /// When the caBundle cannot be read.
-pub fn http(acme: &AcmeIssuer) -> Result<BoundedHttp, AcmeFailure> {
+pub fn http(acme: &AcmeIssuer, limits: Limits) -> Result<BoundedHttp, AcmeFailure> {
     let trust = match &acme.ca_bundle {
         Some(pem) => Trust::Bundle { pem: pem.clone(), and_mozilla: false },
         None => Trust::Mozilla,
     };
-    BoundedHttp::new(&trust, Limits::default())
+    BoundedHttp::new(&trust, limits)
 }
 
 /// The account of an issuer that is registered.
@@ -65,7 +65,7 @@ pub async fn account(
     let opened = async {
         let server = server_url(&acme.server).map_err(not_ready)?;
         let key = key_from_pem(&pem.0).map_err(failure)?;
-        open(server, &http(acme).map_err(failure)?, &uri, &key).await.map_err(failure)
+        open(server, &http(acme, context.acme_limits).map_err(failure)?, &uri, &key).await.map_err(failure)
     };
     Ok(match opened.await {
         Ok(account) => {

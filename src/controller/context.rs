@@ -9,11 +9,14 @@ use tokio::sync::{Notify, mpsc};
 
 use super::account::Accounts;
 use super::authority::Authorities;
+use super::bindings::Bindings;
+use super::caches::Kinds;
 use super::index::Key;
 use super::news::News;
 use super::relations::Relations;
-use super::watches::{Bindings, Kinds};
+use super::turns::Turns;
 use crate::decide::domain::world::Look;
+use crate::issuers::acme::http::Limits;
 use crate::operating::lease::Leader;
 use crate::operating::metrics::Metrics;
 use crate::probes::Prober;
@@ -47,6 +50,10 @@ pub struct Context {
     pub authorities: Authorities,
     /// ACME accounts, opened.
     pub accounts: Accounts,
+    /// Bounds of requests to ACME servers.
+    pub acme_limits: Limits,
+    /// Who may ask ACME servers now.
+    pub turns: Turns,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.

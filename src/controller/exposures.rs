@@ -1,8 +1,12 @@
 //! Ingresses and HTTPRoutes that bring the CA's requests to the operator, for as long as a challenge lasts.
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::context::Context;
 use super::index::Key;
@@ -13,6 +17,8 @@ use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{Fact, StepFailure};
+use crate::operating::permissions::{Needed, review};
+use crate::solvers::http01::PATH_PREFIX;
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 
 /// The port of the operator's challenge Service.
@@ -40,9 +46,10 @@ pub async fn expose(
     let own = key(object);
     let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
     let Some(solver) = issuer.as_deref().and_then(solver) else { return Ok(Fact::Overtaken) };
-    if let Some(off) = switched_off(context, solver).await? {
+    if let Some(off) = switched_off(context, solver).await {
         return Ok(Fact::Failed(off));
     }
+    context.exposed.set(own.clone(), ());
     for (host, token) in challenges {
         let exposure = Exposure {
             certificate_namespace: own.0.clone(),
@@ -56,7 +63,7 @@ pub async fn expose(
         let doing = || format!("routing the challenge of {host} to the operator");
         if let Some(ingress) = &solver.ingress {
             let made = exposure::ingress(&exposure, ingress.class_name.as_deref(), &ingress.annotations);
-            there(ingresses(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+            put(&ingresses(context), &made, token).await.map_err(PassError::api(doing()))?;
         }
         if let Some(gateway) = &solver.gateway_http_route {
             let parents: Vec<ParentRef> = gateway
@@ -69,43 +76,84 @@ pub async fn expose(
                 })
                 .collect();
             let made = exposure::http_route(&exposure, &parents);
-            there(routes(context).create(&PostParams::default(), &made).await).map_err(PassError::api(doing()))?;
+            match put(&routes(context), &made, token).await {
+                Err(kube::Error::Api(s)) if s.code == 404 => return Ok(Fact::Failed(no_gateway_api())),
+                result => result.map_err(PassError::api(doing()))?,
+            }
         }
     }
     Ok(Fact::Exposed)
 }
 
-/// What the solver needs and the installation lacks.
-async fn switched_off(context: &Context, solver: &Http01Solver) -> Result<Option<StepFailure>, PassError> {
-    let one = ListParams::default().limit(1);
-    let (kind, value, looked) = if solver.ingress.is_some() {
-        ("Ingresses", "http01.ingress.enabled", ingresses(context).list(&one).await.map(|_| ()))
-    } else if solver.gateway_http_route.is_some() {
-        ("HTTPRoutes", "http01.gateway.enabled", routes(context).list(&one).await.map(|_| ()))
-    } else {
-        return Ok(None);
-    };
-    let namespace = &context.identity.namespace;
-    let message = match looked {
-        Ok(()) => return Ok(None),
-        Err(kube::Error::Api(s)) if s.code == 403 => {
-            format!(
-                "the operator may not make {kind} in namespace {namespace}: install the chart with --set {value}=true"
-            )
+/// Creates it; what stands there for an older challenge of the same host gives way.
+async fn put<K>(api: &Api<K>, made: &K, token: &str) -> Result<(), kube::Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
+{
+    match api.create(&PostParams::default(), made).await {
+        Err(kube::Error::Api(s)) if s.code == 409 => {}
+        other => return other.map(|_| ()),
+    }
+    let name = made.name_any();
+    let named = ListParams::default().fields(&format!("metadata.name={name}"));
+    if let Some(standing) = api.list(&named).await?.items.first() {
+        let text = serde_json::to_string(standing).map_err(kube::Error::SerdeError)?;
+        if text.contains(&format!("{PATH_PREFIX}{token}\"")) {
+            return Ok(());
         }
-        Err(kube::Error::Api(s)) if s.code == 404 => {
-            format!("this cluster has no {kind}: install the Gateway API, or choose another solver")
+        match api.delete(&name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(s)) if s.code == 404 => {}
+            other => drop(other?),
         }
-        Err(e) => return Err(PassError::api(format!("listing {kind}"))(e)),
-    };
-    let (pace, reason) = (Pace::Person, reason::FORBIDDEN);
-    Ok(Some(StepFailure { pace, reason, message, retry_after: None, order_lost: false }))
+    }
+    api.create(&PostParams::default(), made).await.map(|_| ())
 }
 
-fn there<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(s)) if s.code == 409 => Ok(()),
-        other => other.map(|_| ()),
+/// Whether the chart's value for a kind of route is on: asked anew each time, since it can change without a restart.
+async fn may_list(context: &Context, group: &'static str, resource: &'static str) -> bool {
+    let needed = Needed {
+        verb: "list",
+        group,
+        resource,
+        subresource: "",
+        name: None,
+        namespace: Some(context.identity.namespace.clone()),
+        feature: "HTTP-01",
+    };
+    review(&context.client, &[needed]).await.missing.is_empty()
+}
+
+async fn may_list_ingresses(context: &Context) -> bool {
+    may_list(context, "networking.k8s.io", "ingresses").await
+}
+
+async fn may_list_routes(context: &Context) -> bool {
+    may_list(context, "gateway.networking.k8s.io", "httproutes").await
+}
+
+/// What the solver needs and the installation lacks.
+async fn switched_off(context: &Context, solver: &Http01Solver) -> Option<StepFailure> {
+    let (kind, value, on) = if solver.ingress.is_some() {
+        ("Ingresses", "http01.ingress.enabled", may_list_ingresses(context).await)
+    } else if solver.gateway_http_route.is_some() {
+        ("HTTPRoutes", "http01.gateway.enabled", may_list_routes(context).await)
+    } else {
+        return None;
+    };
+    let namespace = &context.identity.namespace;
+    let message =
+        format!("the operator may not make {kind} in namespace {namespace}: install the chart with --set {value}=true");
+    let (pace, reason) = (Pace::Person, reason::FORBIDDEN);
+    (!on).then_some(StepFailure { pace, reason, message, retry_after: None, order_lost: false })
+}
+
+fn no_gateway_api() -> StepFailure {
+    StepFailure {
+        pace: Pace::Person,
+        reason: reason::FORBIDDEN,
+        message: "this cluster has no HTTPRoutes: install the Gateway API, or choose another solver".to_owned(),
+        retry_after: None,
+        order_lost: false,
     }
 }
 
@@ -118,19 +166,22 @@ pub async fn unexpose(context: &Context, certificate: &Key) -> Result<Fact, Pass
     Ok(Fact::Unexposed)
 }
 
-/// Removes what earlier runs left behind: what no MailCertificate with an open order needs.
+/// Removes what no MailCertificate with an open order needs. The MailCertificates must be known.
 pub async fn sweep(context: &Context) -> Result<(), PassError> {
-    let needed: Vec<String> = context
-        .kinds
-        .certificates
-        .all()
-        .iter()
-        .filter(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
-        .map(|c| format!("{}/{}", c.namespace().unwrap_or_default(), c.name_any()))
-        .collect();
+    let needed = |certificate: &str| {
+        let Some((namespace, name)) = certificate.split_once('/') else { return false };
+        if !context.kinds.certificates.serves(namespace) {
+            // Another operator's.
+            return true;
+        }
+        let certificate = context.kinds.certificates.get(&(namespace.to_owned(), name.to_owned()));
+        certificate
+            .is_some_and(|c| c.status.as_ref().and_then(|s| s.attempt.as_ref()).is_some_and(|a| a.order.is_some()))
+    };
     let params =
         ListParams::default().labels(&format!("{}=mailcert,{}", exposure::MANAGED_BY, exposure::CERTIFICATE_NAMESPACE));
-    remove(context, &params, |annotation| !needed.iter().any(|n| Some(n.as_str()) == annotation)).await
+    // Asked after they were listed: an order is in a status before anything is made for it.
+    remove(context, &params, |annotation| annotation.is_none_or(|c| !needed(c))).await
 }
 
 async fn remove(
@@ -139,13 +190,17 @@ async fn remove(
     unneeded: impl Fn(Option<&str>) -> bool,
 ) -> Result<(), PassError> {
     let annotation = |o: &dyn Fn(&str) -> Option<String>| o(exposure::CERTIFICATE);
-    for ingress in listed(ingresses(context).list(params).await)? {
+    let standing =
+        if may_list_ingresses(context).await { listed(ingresses(context).list(params).await)? } else { Vec::new() };
+    for ingress in standing {
         let found = annotation(&|k| ingress.annotations().get(k).cloned());
         if unneeded(found.as_deref()) {
             gone(ingresses(context).delete(&ingress.name_any(), &DeleteParams::default()).await)?;
         }
     }
-    for route in listed(routes(context).list(params).await)? {
+    let standing =
+        if may_list_routes(context).await { listed(routes(context).list(params).await)? } else { Vec::new() };
+    for route in standing {
         let found = annotation(&|k| route.annotations().get(k).cloned());
         if unneeded(found.as_deref()) {
             gone(routes(context).delete(&route.name_any(), &DeleteParams::default()).await)?;
@@ -154,11 +209,11 @@ async fn remove(
     Ok(())
 }
 
-/// Where the kind does not exist, or the chart's value for it is off, there is nothing to remove.
+/// Where the kind does not exist there is nothing to remove.
 fn listed<T: Clone>(result: Result<kube::api::ObjectList<T>, kube::Error>) -> Result<Vec<T>, PassError> {
     match result {
         Ok(list) => Ok(list.items),
-        Err(kube::Error::Api(s)) if s.code == 404 || s.code == 403 => Ok(Vec::new()),
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(Vec::new()),
         Err(e) => Err(PassError::api("listing the routes of challenges")(e)),
     }
 }

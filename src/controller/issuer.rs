@@ -80,7 +80,7 @@ impl Subject for Issuers {
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
         let Some(acme) = &world.object.spec.acme else { return Ok(Fact::Failed(other("it is no ACME issuer"))) };
-        let http = match account::http(acme) {
+        let http = match account::http(acme, context.acme_limits) {
             Ok(http) => http,
             Err(e) => return Ok(Fact::Failed(failed(e, reason::INVALID_SPEC))),
         };
@@ -115,6 +115,7 @@ impl Subject for Issuers {
 
     fn forget(context: &Context, key: &Key) {
         context.accounts.forget(key);
+        context.turns.forget(key);
     }
 }
 

@@ -8,6 +8,8 @@
 
 mod account;
 mod authority;
+mod bindings;
+mod caches;
 mod certificate;
 mod context;
 mod domain;
@@ -21,8 +23,10 @@ mod pass;
 mod queue;
 mod relations;
 mod report;
+mod runner;
 mod secrets;
-mod watches;
+mod turns;
+mod watching;
 mod workloads;
 
 pub use operator::{OperatorError, run};

@@ -4,29 +4,28 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::applier;
-use kube::runtime::controller::{Action as Requeue, Config, ReconcileRequest};
-use kube::runtime::reflector::ObjectRef;
-use kube::{Client, ResourceExt};
+use kube::Client;
+use kube::runtime::reflector::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Accounts;
 use super::authority::Authorities;
+use super::bindings::Bindings;
+use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use super::certificate::Certificates;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
 use super::exposures;
-use super::index::Key;
 use super::issuer::Issuers;
 use super::news;
-use super::pass::{PassError, Subject, pass};
 use super::queue::Queue;
-use super::relations::{Relations, key};
-use super::watches::{Bindings, Caches, Kinds, KindsServed, Served, Watcher, watch_own};
+use super::relations::Relations;
+use super::runner;
+use super::turns::Turns;
+use super::watching::Watching;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
 use crate::operating::lease::{Candidate, Leader};
@@ -34,7 +33,7 @@ use crate::operating::metrics::Metrics;
 use crate::operating::permissions::{Needed, report_missing, review};
 use crate::operating::settings::OperatorSettings;
 use crate::probes::{Limits, Prober};
-use crate::solvers::http01::responder::{ChallengeTable, Entry, router};
+use crate::solvers::http01::responder::{ChallengeTable, router};
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +60,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), OperatorError> {
     let health = Health::default();
-    let challenges = ChallengeTable::default();
+    let challenges = ChallengeTable::filling();
     let mut parts = Parts::new(stop.clone());
     parts.spawn("the challenge server", {
         let listener = bind("--challenge-listen", settings.challenge_listen).await?;
@@ -91,6 +90,16 @@ pub async fn run(
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
 
+    // One task waits for the caches: of several at once, their library wakes only one.
+    let known = CancellationToken::new();
+    tokio::spawn({
+        let (kinds, known) = (kinds.clone(), known.clone());
+        async move {
+            kinds.synced().await;
+            challenges.filled();
+            known.cancel();
+        }
+    });
     let leader = match settings.leader_elect {
         false => Leader::without_election(),
         true => {
@@ -126,6 +135,8 @@ pub async fn run(
         bindings,
         authorities: Authorities::default(),
         accounts: Accounts::default(),
+        acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
+        turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
         failures: Memory::default(),
@@ -134,7 +145,7 @@ pub async fn run(
         metrics,
     });
     tokio::select! {
-        () = kinds.synced() => {}
+        () = known.cancelled() => {}
         () = stop.cancelled() => return parts.finish(Some(leader)).await,
         () = leader.token().cancelled() => return parts.finish(Some(leader)).await,
     }
@@ -196,76 +207,9 @@ impl Parts {
 
 /// The queues of every kind, one for each cache.
 struct Queues {
-    issuers: Vec<(kube::runtime::reflector::Store<MailIssuer>, Queue)>,
-    certificates: Vec<(kube::runtime::reflector::Store<MailCertificate>, Queue)>,
-    domains: Vec<(kube::runtime::reflector::Store<MailDomain>, Queue)>,
-}
-
-/// What a change of an own kind means for the others.
-struct Watching {
-    kinds: Arc<Kinds>,
-    relations: Arc<Relations>,
-    challenges: ChallengeTable,
-    metrics: Arc<Metrics>,
-}
-
-impl Watcher<MailIssuer> for Watching {
-    fn changed(&self, object: &MailIssuer, _: bool) {
-        self.relations.issuer(object);
-        for user in self.relations.users.of(&key(object)) {
-            self.kinds.certificates.trigger(&user);
-        }
-    }
-    fn gone(&self, key: &Key) {
-        self.relations.issuer_gone(key);
-        for user in self.relations.users.of(key) {
-            self.kinds.certificates.trigger(&user);
-        }
-    }
-}
-
-impl Watcher<MailCertificate> for Watching {
-    fn changed(&self, object: &MailCertificate, _: bool) {
-        let own = key(object);
-        self.relations.certificate(object);
-        let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
-        let entries = order.map(|o| &o.challenges[..]).unwrap_or_default().iter().map(|c| Entry {
-            host: c.name.clone(),
-            token: c.token.clone(),
-            key_authorization: c.key_authorization.clone(),
-        });
-        self.challenges.replace_for(format!("{}/{}", own.0, own.1), entries.collect());
-        self.tell_domains(&own);
-    }
-    fn gone(&self, key: &Key) {
-        self.relations.certificate_gone(key);
-        self.challenges.remove(&format!("{}/{}", key.0, key.1));
-        self.metrics.remove_certificate(&key.0, &key.1);
-        self.tell_domains(key);
-    }
-}
-
-impl Watching {
-    /// The MailDomains that use it, and those that share a workload with them.
-    fn tell_domains(&self, certificate: &Key) {
-        for domain in self.relations.domains.of(certificate) {
-            self.kinds.domains.trigger(&domain);
-        }
-    }
-}
-
-impl Watcher<MailDomain> for Watching {
-    fn changed(&self, object: &MailDomain, news: bool) {
-        self.relations.domain(object);
-        if news && let Some(template) = &object.spec.certificate.template {
-            let namespace = object.namespace().unwrap_or_default();
-            self.kinds.issuers.trigger(&super::relations::issuer_key(&template.issuer_ref, &namespace));
-        }
-    }
-    fn gone(&self, key: &Key) {
-        self.relations.domain_gone(key);
-        self.metrics.remove_endpoints(&key.0, &key.1);
-    }
+    issuers: Vec<(Store<MailIssuer>, Queue)>,
+    certificates: Vec<(Store<MailCertificate>, Queue)>,
+    domains: Vec<(Store<MailDomain>, Queue)>,
 }
 
 fn watch(parts: &mut Parts, client: &Client, served: KindsServed, watching: Arc<Watching>, health: &Health) -> Queues {
@@ -286,7 +230,7 @@ fn watch_kind<K>(
     health: &Health,
     name: &'static str,
     caches: fn(&Kinds) -> &Caches<K>,
-) -> Vec<(kube::runtime::reflector::Store<K>, Queue)>
+) -> Vec<(Store<K>, Queue)>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -322,95 +266,20 @@ fn control(
     for (store, queue) in queues.issuers {
         parts.spawn(
             "the MailIssuer controller",
-            run_kind::<Issuers>(context.clone(), store, queue, settings, stop.clone(), |k| &k.issuers),
+            runner::run::<Issuers>(context.clone(), store, queue, settings, stop.clone(), |k| &k.issuers),
         );
     }
     for (store, queue) in queues.certificates {
         parts.spawn(
             "the MailCertificate controller",
-            run_kind::<Certificates>(context.clone(), store, queue, settings, stop.clone(), |k| &k.certificates),
+            runner::run::<Certificates>(context.clone(), store, queue, settings, stop.clone(), |k| &k.certificates),
         );
     }
     for (store, queue) in queues.domains {
         parts.spawn(
             "the MailDomain controller",
-            run_kind::<Domains>(context.clone(), store, queue, settings, stop.clone(), |k| &k.domains),
+            runner::run::<Domains>(context.clone(), store, queue, settings, stop.clone(), |k| &k.domains),
         );
-    }
-}
-
-/// Passes over the objects of one cache, each at most once at a time, until `stop`.
-fn run_kind<S: Subject>(
-    context: Arc<Context>,
-    store: kube::runtime::reflector::Store<S::Object>,
-    queue: Queue,
-    settings: &OperatorSettings,
-    stop: CancellationToken,
-    caches: fn(&Kinds) -> &Caches<S::Object>,
-) -> impl Future<Output = ()> + Send + use<S> {
-    let timeout = settings.reconcile_timeout;
-    let config = Config::default().concurrency(settings.concurrency);
-    let requests = futures::stream::unfold(queue, |queue| async move {
-        let (namespace, name) = queue.pop().await;
-        let next = ObjectRef::<S::Object>::new(&name).within(&namespace);
-        Some((Ok::<_, std::convert::Infallible>(ReconcileRequest::from(next)), queue))
-    });
-    let requests = requests.take_until(stop.cancelled_owned());
-    let reconcile = move |object: Arc<S::Object>, context: Arc<Context>| {
-        Box::pin(async move {
-            let object = caches(&context.kinds).freshest(object);
-            let started = Instant::now();
-            let result = match tokio::time::timeout(timeout, pass::<S>(&context, object.clone())).await {
-                Ok(result) => result,
-                Err(_) => Err(PassError::Timeout(timeout)),
-            };
-            context.metrics.reconciled(S::KIND, started.elapsed(), result.as_ref().err().map(PassError::class));
-            if result.is_ok() {
-                context
-                    .failures
-                    .forget(&(S::KIND.to_owned() + &object.namespace().unwrap_or_default(), object.name_any()));
-            }
-            result
-        })
-    };
-    async move {
-        let results = applier(reconcile, retry::<S>, context.clone(), store, Box::pin(requests), config);
-        results
-            .for_each(|result| {
-                if let Err(error) = result {
-                    failed::<S>(&context, &error);
-                }
-                std::future::ready(())
-            })
-            .await;
-    }
-}
-
-/// After an error that is no finding: 1 s, doubling, at most 5 min.
-fn retry<S: Subject>(object: Arc<S::Object>, _: &PassError, context: Arc<Context>) -> Requeue {
-    let key = (S::KIND.to_owned() + &object.namespace().unwrap_or_default(), object.name_any());
-    let failures = context.failures.update(&key, |n| {
-        let next = n.unwrap_or(0u32).saturating_add(1);
-        *n = Some(next);
-        next
-    });
-    Requeue::requeue(Duration::from_secs((1u64 << failures.clamp(1, 9).saturating_sub(1)).min(300)))
-}
-
-fn failed<S: Subject>(
-    context: &Context,
-    error: &kube::runtime::controller::Error<PassError, std::convert::Infallible>,
-) {
-    match error {
-        // Deleted since it was queued.
-        kube::runtime::controller::Error::ObjectNotFound(object) => {
-            S::forget(context, &(object.namespace.clone().unwrap_or_default(), object.name.clone()));
-        }
-        kube::runtime::controller::Error::ReconcilerFailed(error, object) => {
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(kind = S::KIND, %object, %error, cause, "the pass was not finished and is tried again");
-        }
-        other => tracing::warn!(kind = S::KIND, error = %other, "the controller had an error"),
     }
 }
 
@@ -438,11 +307,16 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
 /// Removes the routes of challenges that an earlier run, or a deleted MailCertificate, left behind.
 async fn sweep(context: Arc<Context>, stop: CancellationToken) {
     loop {
-        if let Err(error) = exposures::sweep(&context).await {
-            tracing::warn!(%error, "routes of former challenges could not be removed");
-        }
+        let again = match exposures::sweep(&context).await {
+            Ok(()) => Duration::MAX,
+            Err(error) => {
+                tracing::warn!(%error, "routes of former challenges could not be removed");
+                Duration::from_secs(60)
+            }
+        };
         tokio::select! {
             () = context.left_behind.notified() => {}
+            () = tokio::time::sleep(again) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -451,9 +325,15 @@ async fn sweep(context: Arc<Context>, stop: CancellationToken) {
 /// Says which permissions are missing, and whether Secrets may be watched everywhere.
 async fn permissions(client: &Client, settings: &OperatorSettings, own: &str) -> bool {
     let needed = needed(settings, own);
-    let found = review(client, &needed).await;
-    let everywhere = settings.namespaces.is_empty()
-        && !found.missing.iter().any(|n| n.namespace.is_none() && (n.resource == "secrets" || n.group == "apps"));
+    let mut found = review(client, &needed).await;
+    let by_namespace = |n: &Needed| n.namespace.is_none() && (n.resource == "secrets" || n.group == "apps");
+    let missing = found.missing.iter().filter(|n| by_namespace(n)).count();
+    // None of them at all is how the chart narrows it down, and no mistake.
+    if missing > 0 && missing == needed.iter().filter(|n| by_namespace(n)).count() {
+        tracing::info!("Secrets and workloads are used where a RoleBinding allows it; an object elsewhere says so");
+        found.missing.retain(|n| !by_namespace(n));
+    }
+    let everywhere = settings.namespaces.is_empty() && missing == 0;
     report_missing(&found);
     everywhere
 }

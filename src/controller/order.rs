@@ -8,6 +8,7 @@ use super::account::{account, failure};
 use super::context::Context;
 use super::pass::PassError;
 use super::relations::issuer_key;
+use super::turns;
 use crate::api::MailCertificate;
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::Pace;
@@ -21,13 +22,25 @@ use crate::pki::{Chain, PemLimits, PrivateKey};
 use crate::solvers::http01::selfcheck::{SelfCheck, self_check};
 use kube::ResourceExt;
 
+/// Whether a step is the first with the server in its pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Next,
+}
+
 async fn opened(
     context: &Context,
     object: &MailCertificate,
-) -> Result<Result<Arc<AcmeAccount>, StepFailure>, PassError> {
+    turn: Turn,
+) -> Result<Result<(Arc<AcmeAccount>, turns::Turn), StepFailure>, PassError> {
     let key = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
+    let turn = match turn {
+        Turn::First => context.turns.begin(&key)?,
+        Turn::Next => context.turns.go_on(&key).await?,
+    };
     match context.kinds.issuers.get(&key) {
-        Some(issuer) => account(context, &issuer).await,
+        Some(issuer) => Ok(account(context, &issuer).await?.map(|account| (account, turn))),
         None => Ok(Err(StepFailure {
             pace: Pace::Transient,
             reason: reason::ISSUER_NOT_FOUND,
@@ -46,8 +59,8 @@ fn fact<T>(result: Result<T, AcmeFailure>, make: impl FnOnce(T) -> Fact) -> Fact
 }
 
 macro_rules! account_or_failed {
-    ($context:expr, $object:expr) => {
-        match opened($context, $object).await? {
+    ($context:expr, $object:expr, $turn:expr) => {
+        match opened($context, $object, $turn).await? {
             Ok(account) => account,
             Err(failure) => return Ok(Fact::Failed(failure)),
         }
@@ -56,14 +69,14 @@ macro_rules! account_or_failed {
 
 /// Creates an order.
 pub async fn create(context: &Context, object: &MailCertificate, names: Vec<String>) -> Result<Fact, PassError> {
-    let account = account_or_failed!(context, object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::First);
     let request = OrderRequest { names, profile: None, replaces: None };
     Ok(fact(account.new_order(&request).await, |o| Fact::OrderCreated(view(o))))
 }
 
 /// Looks at an order.
 pub async fn look(context: &Context, object: &MailCertificate, url: &str) -> Result<Fact, PassError> {
-    let account = account_or_failed!(context, object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::First);
     Ok(fact(account.look(url).await, |o| Fact::Order(view(o))))
 }
 
@@ -74,13 +87,13 @@ pub async fn answer(
     url: &str,
     names: Vec<String>,
 ) -> Result<Fact, PassError> {
-    let account = account_or_failed!(context, object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::Next);
     Ok(fact(account.answer(url, &names).await, |()| Fact::Answered(names.clone())))
 }
 
 /// Sends the CSR.
 pub async fn finalize(context: &Context, object: &MailCertificate, url: &str, csr: &[u8]) -> Result<Fact, PassError> {
-    let account = account_or_failed!(context, object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::Next);
     Ok(fact(account.finalize(url, csr).await, |o| Fact::Finalized(view(o))))
 }
 
@@ -93,7 +106,7 @@ pub async fn download(
     key: Arc<PrivateKey>,
     origin: Origin,
 ) -> Result<Fact, PassError> {
-    let account = account_or_failed!(context, object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::Next);
     let pem = match account.download(url).await {
         Ok(pem) => pem,
         Err(e) => return Ok(Fact::Failed(failure(e))),

@@ -40,6 +40,9 @@ pub enum PassError {
     /// Another replica leads now.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
+    /// As many passes as may talk with an ACME server at once.
+    #[error("the ACME server is asked about as many certificates as it may be at once: this one waits")]
+    Busy,
     /// It took too long.
     #[error("the pass was not finished within {0:?}")]
     Timeout(Duration),
@@ -56,6 +59,7 @@ impl PassError {
         match self {
             Self::Api { .. } => "api",
             Self::NotLeading(_) => "not_leading",
+            Self::Busy => "busy",
             Self::Timeout(_) => "timeout",
         }
     }
@@ -155,8 +159,10 @@ async fn act_all<S: Subject>(
             S::learn(world, fact?);
         }
     }
+    // What is asked for after a failure (to remove what was made for it) is done; what was asked for before it is not.
+    let ended_before = S::ended(world);
     for action in in_turn {
-        if S::ended(world) {
+        if S::ended(world) && !ended_before {
             return Ok(());
         }
         let fact = act_one::<S>(context, world, action).await?;

@@ -3,6 +3,7 @@
 //! Pebble builds its URLs from the Host header, which is passed on, so the client never meets Pebble itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -42,12 +43,13 @@ pub struct Asked {
     pub status: Option<u16>,
 }
 
-type Rule = Arc<dyn Fn(&Asked) -> Fate + Send + Sync>;
+type Rule = Arc<dyn Fn(&Asked, Option<&[u8]>) -> Fate + Send + Sync>;
 
 struct State {
     rule: RwLock<Rule>,
     changed: watch::Sender<()>,
     log: Mutex<Vec<Asked>>,
+    held: AtomicUsize,
     acceptor: TlsAcceptor,
     connector: TlsConnector,
     pebble: SocketAddr,
@@ -65,9 +67,10 @@ impl Proxy {
     pub async fn start(pebble: &Pebble) -> Self {
         let (acceptor, ca_pem) = acceptor();
         let state = Arc::new(State {
-            rule: RwLock::new(Arc::new(|_: &Asked| Fate::Pass)),
+            rule: RwLock::new(Arc::new(|_: &Asked, _: Option<&[u8]>| Fate::Pass)),
             changed: watch::Sender::new(()),
             log: Mutex::default(),
+            held: AtomicUsize::new(0),
             acceptor,
             connector: connector(pebble.ca_pem()),
             pebble: pebble.address(),
@@ -113,6 +116,11 @@ impl Proxy {
 
     /// From now on `rule` decides.
     pub fn rule(&self, rule: impl Fn(&Asked) -> Fate + Send + Sync + 'static) {
+        self.rule_with_csr(move |asked, _| rule(asked));
+    }
+
+    /// As [`Proxy::rule`], for rules that look at the CSR that was sent last (DER).
+    pub fn rule_with_csr(&self, rule: impl Fn(&Asked, Option<&[u8]>) -> Fate + Send + Sync + 'static) {
         *self.state.rule.write().unwrap() = Arc::new(rule);
         self.state.changed.send_replace(());
     }
@@ -123,6 +131,11 @@ impl Proxy {
 
     pub fn log(&self) -> Vec<Asked> {
         self.state.log.lock().unwrap().clone()
+    }
+
+    /// How many requests are held.
+    pub fn held(&self) -> usize {
+        self.state.held.load(Ordering::Relaxed)
     }
 
     /// How many requests to paths that begin so were answered with this status; `None`: that were made.
@@ -163,49 +176,61 @@ async fn serve(state: &State, tcp: TcpStream) {
         log.push(asked.clone());
         log.len() - 1
     };
+    let Some(fate) = fate(state, &asked, &mut stream).await else { return };
+    match fate {
+        Fate::Pass => {
+            let Some(answer) = forward(state, &head, &body).await else { return };
+            let status = String::from_utf8_lossy(&answer[..answer.len().min(12)]);
+            let status = status.split(' ').nth(1).and_then(|s| s.parse().ok());
+            state.log.lock().unwrap()[place].status = status;
+            let _ = stream.write_all(&answer).await;
+        }
+        Fate::Answer(status, headers, body) => {
+            let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
+            // Pebble refuses this nonce, as it refuses others.
+            let head = format!("HTTP/1.1 {status}\r\n{headers}Replay-Nonce: n0nce\r\nConnection: close\r\n");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+        Fate::Flood(mut left) => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes()).await;
+            let block = [b'x'; 16 * 1024];
+            while left > 0 && stream.write_all(&block).await.is_ok() {
+                left = left.saturating_sub(block.len());
+            }
+        }
+        Fate::Drip => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await;
+            while stream.write_all(b"x").await.is_ok() && stream.flush().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Fate::Hold => {}
+    }
+    let _ = stream.shutdown().await;
+}
+
+/// What becomes of it in the end; `None` when whoever asked has given up.
+async fn fate(state: &State, asked: &Asked, stream: &mut (impl AsyncRead + Unpin)) -> Option<Fate> {
     let mut changed = state.changed.subscribe();
     loop {
         let rule = state.rule.read().unwrap().clone();
-        match rule(&asked) {
-            Fate::Hold => {
-                // Whoever asked may have given up.
-                let mut end = [0];
-                tokio::select! {
-                    _ = changed.changed() => continue,
-                    _ = stream.read(&mut end) => return,
-                }
-            }
-            Fate::Pass => {
-                let Some(answer) = forward(state, &head, &body).await else { return };
-                let status = String::from_utf8_lossy(&answer[..answer.len().min(12)]);
-                let status = status.split(' ').nth(1).and_then(|s| s.parse().ok());
-                state.log.lock().unwrap()[place].status = status;
-                let _ = stream.write_all(&answer).await;
-            }
-            Fate::Answer(status, headers, body) => {
-                let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
-                // Pebble refuses this nonce, as it refuses others.
-                let head = format!("HTTP/1.1 {status}\r\n{headers}Replay-Nonce: n0nce\r\nConnection: close\r\n");
-                let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-            Fate::Flood(mut left) => {
-                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
-                let _ = stream.write_all(head.as_bytes()).await;
-                let block = [b'x'; 16 * 1024];
-                while left > 0 && stream.write_all(&block).await.is_ok() {
-                    left = left.saturating_sub(block.len());
-                }
-            }
-            Fate::Drip => {
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").await;
-                while stream.write_all(b"x").await.is_ok() && stream.flush().await.is_ok() {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            }
+        let csr = last_csr(&state.log.lock().unwrap());
+        let fate = rule(asked, csr.as_deref());
+        if !matches!(fate, Fate::Hold) {
+            return Some(fate);
         }
-        let _ = stream.shutdown().await;
-        return;
+        let mut end = [0];
+        state.held.fetch_add(1, Ordering::Relaxed);
+        let is_over = tokio::select! {
+            _ = changed.changed() => false,
+            _ = stream.read(&mut end) => true,
+        };
+        state.held.fetch_sub(1, Ordering::Relaxed);
+        if is_over {
+            return None;
+        }
     }
 }
 
@@ -236,8 +261,8 @@ async fn request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<(
     };
     let head = String::from_utf8_lossy(&read[..end]).into_owned();
     let headers = head.lines().filter_map(|line| line.split_once(':'));
-    let length = headers.filter(|(key, _)| key.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.trim());
-    let length: usize = length.last().and_then(|value| value.parse().ok()).unwrap_or(0);
+    let mut length = headers.filter(|(key, _)| key.eq_ignore_ascii_case("content-length"));
+    let length: usize = length.next().and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0);
     while read.len() < end + length {
         if stream.read_buf(&mut read).await.ok()? == 0 {
             return None;

@@ -101,8 +101,8 @@ impl World {
         self.hosts = Some(hosts);
     }
 
-    pub fn dir(&self) -> PathBuf {
-        self.cluster.dir().to_owned()
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
     }
 
     pub fn start_operator(&mut self) {

@@ -13,13 +13,15 @@ const JITTER: f64 = 0.1;
 /// an hour back, and what is due as soon as it is issued would be issued again and again.
 const EARLIEST: SignedDuration = SignedDuration::from_mins(70);
 
-/// When a certificate with this validity is due.
+/// When a certificate with this validity is due, in whole seconds.
 pub fn due(not_before: Timestamp, not_after: Timestamp, renewal: &Renewal, uid: &str, serial: &str) -> Timestamp {
     let lifetime = not_after.duration_since(not_before).max(SignedDuration::ZERO);
     let left = left_at_renewal(lifetime, renewal);
     let jitter = left.mul_f64_checked(JITTER * jitter::fraction(&[uid, serial])).min(lifetime.mul_f64_checked(0.05));
     let earliest = not_before.checked_add(EARLIEST.min(lifetime / 2)).unwrap_or(not_after);
-    not_after.checked_sub(left).and_then(|t| t.checked_sub(jitter)).unwrap_or(not_after).max(earliest)
+    let due = not_after.checked_sub(left).and_then(|t| t.checked_sub(jitter)).unwrap_or(not_after).max(earliest);
+    // As the API keeps it: with a fraction, the status would never be the same as the one that was written.
+    Timestamp::from_second(due.as_second()).unwrap_or(due)
 }
 
 fn left_at_renewal(lifetime: SignedDuration, renewal: &Renewal) -> SignedDuration {
@@ -58,6 +60,16 @@ mod tests {
     fn a_third_of_the_lifetime_is_left() {
         let at = hours(90 * 24, Renewal::default());
         assert!((57 * 24..=60 * 24).contains(&at), "{at}");
+    }
+
+    #[test]
+    fn it_is_in_whole_seconds() {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        // Lifetimes as public CAs give them: a second less than whole days.
+        for seconds in [90 * 86_400 - 1, 6 * 86_400 - 1, 3599] {
+            let at = due(start, start + SignedDuration::from_secs(seconds), &Renewal::default(), "uid", "01");
+            assert_eq!(at.subsec_nanosecond(), 0, "{at}");
+        }
     }
 
     #[test]

@@ -150,6 +150,10 @@ impl<'a> State<'a> {
         if !attempt.order.as_ref().is_some_and(|o| o.finalized) {
             attempt.revision = revision;
         }
+        if asked {
+            // What comes of it now counts, not what an earlier try had to wait for.
+            attempt.retry_time = None;
+        }
         if afresh {
             (attempt.failures, attempt.last_failure_time) = (0, None);
             (attempt.last_failure, attempt.retry_time) = (None, None);

@@ -26,6 +26,8 @@ const ROLLOUT_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 /// After this time of replacing pods, endpoints are looked at all the same: pods that crash for good look like a
 /// rollout that never ends.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// From the end of a rollout to the first look: until then nodes may still lead to pods that are ending.
+const SETTLE: SignedDuration = SignedDuration::from_secs(3);
 /// Longest interval that the API allows.
 const LONGEST_INTERVAL: SignedDuration = SignedDuration::from_hours(168);
 /// Share of the interval by which looks are spread to either side.
@@ -76,6 +78,16 @@ fn lasts_too_long(world: &World) -> bool {
         .is_some_and(|c| world.now.duration_since(c.last_transition_time.0) > PATIENCE)
 }
 
+/// When what was rolled out can be looked at.
+fn settled(world: &World) -> Timestamp {
+    let conditions = world.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    match find(conditions, condition::ROLLED_OUT) {
+        Some(c) if c.status == "True" => later(c.last_transition_time.0, SETTLE),
+        Some(c) if c.reason == reason::ROLLING_OUT && !lasts_too_long(world) => later(world.now, SETTLE),
+        _ => world.now,
+    }
+}
+
 fn next_look(
     world: &World,
     certificate: &Certificate<'_>,
@@ -84,7 +96,7 @@ fn next_look(
     templates: &str,
 ) -> Timestamp {
     let Some(look) = fresh(world, certificate, &target.key).filter(|l| l.templates == templates) else {
-        return world.now;
+        return settled(world);
     };
     let interval = SignedDuration::try_from(std::time::Duration::from(world.object.spec.probe.interval))
         .unwrap_or(LONGEST_INTERVAL)

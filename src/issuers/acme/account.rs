@@ -155,6 +155,11 @@ impl AcmeAccount {
         self.account.id()
     }
 
+    /// The longest time of one step.
+    pub(crate) fn limit(&self) -> Duration {
+        self.step
+    }
+
     pub(crate) async fn step<T>(
         &self,
         about: About,

@@ -48,6 +48,20 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Bounds that let the longest pass, which reads a directory and takes two steps, end within `pass`: what a step
+    /// brought to light must still be written down, above all the URL of an order.
+    pub fn within(pass: Duration) -> Self {
+        let default = Self::default();
+        Self {
+            connect: default.connect.min(pass / 8),
+            request: default.request.min(pass / 4),
+            step: default.step.min(pass / 3),
+            body: default.body,
+        }
+    }
+}
+
 /// Whom to trust as the ACME server.
 #[derive(Clone, Debug, Default)]
 pub enum Trust {
@@ -275,6 +289,15 @@ fn roots(trust: &Trust) -> Result<rustls::RootCertStore, AcmeFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_pass_ends_in_time() {
+        for seconds in [1, 10, 60, 600] {
+            let pass = Duration::from_secs(seconds);
+            let limits = Limits::within(pass);
+            assert!(limits.request + 2 * limits.step < pass, "{limits:?}");
+        }
+    }
 
     #[test]
     fn urls_must_be_https() {

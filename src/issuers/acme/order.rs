@@ -125,12 +125,14 @@ impl AcmeAccount {
                 }
                 placed => placed,
             };
-            let mut order = placed?;
+            let order = placed?;
             https_url(order.url()).map_err(AcmeFailure::into_error)?;
-            let authorizations = authorizations(&mut order).await.unwrap_or_default();
-            Ok((order, authorizations))
+            Ok(order)
         };
-        let ((order, authorizations), seen) = self.step(About::NewOrder, step).await?;
+        let (mut order, seen) = self.step(About::NewOrder, step).await?;
+        // With a time limit of its own: an order whose URL is lost is an order too many.
+        let read = tokio::time::timeout(self.limit() / 2, authorizations(&mut order)).await;
+        let authorizations = read.ok().and_then(Result::ok).unwrap_or_default();
         Ok(order_view(order, authorizations, &seen))
     }
 

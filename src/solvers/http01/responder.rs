@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -9,6 +10,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIO
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::watch;
 
 use super::{is_host, is_key_authorization, is_token};
 
@@ -29,10 +31,14 @@ pub struct Entry {
     pub key_authorization: String,
 }
 
+/// How long a request waits for a table that is being filled, in which its challenge is still missing.
+const FILLING: Duration = Duration::from_secs(5);
+
 /// The challenges that are answered now, each owned by the object it was made for. Clones are one table.
 #[derive(Clone, Debug, Default)]
 pub struct ChallengeTable {
     inner: Arc<RwLock<Table>>,
+    filling: Arc<watch::Sender<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +50,30 @@ struct Table {
 }
 
 impl ChallengeTable {
+    /// A table that is still being filled, by a process that has just begun: a challenge that is missing in it may yet
+    /// come, and a CA that asks for it waits a little, because a wrong answer would end its order.
+    pub fn filling() -> Self {
+        Self { inner: Arc::default(), filling: Arc::new(watch::Sender::new(true)) }
+    }
+
+    /// From now on a challenge that is missing does not exist.
+    pub fn filled(&self) {
+        self.filling.send_replace(false);
+    }
+
+    /// The answer to a challenge, once it is certain.
+    async fn settled(&self, host: &str, token: &str) -> Option<String> {
+        if let Some(answer) = self.answer(host, token) {
+            return Some(answer);
+        }
+        let mut filling = self.filling.subscribe();
+        if !*filling.borrow() {
+            return None;
+        }
+        let _ = tokio::time::timeout(FILLING, filling.wait_for(|filling| !filling)).await;
+        self.answer(host, token)
+    }
+
     /// Makes `entries` the challenges of the object `object_key`, in place of those it had. Returns how many of them
     /// are answered: what is not a challenge, and what is beyond the bounds, is left out.
     pub fn replace_for(&self, object_key: String, entries: Vec<Entry>) -> usize {
@@ -122,7 +152,10 @@ async fn respond(
 ) -> Response {
     let from_header = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(|authority| authority.as_str()).or(from_header).map(without_port);
-    let known = host.filter(|_| is_token(&token)).and_then(|host| table.answer(host, &token));
+    let known = match host.filter(|_| is_token(&token)) {
+        Some(host) => table.settled(host, &token).await,
+        None => None,
+    };
     match known {
         Some(key_authorization) => {
             tracing::debug!(host, "answered an http-01 challenge");
@@ -152,6 +185,17 @@ mod tests {
 
     fn entry(host: &str, token: &str) -> Entry {
         Entry { host: host.into(), token: token.into(), key_authorization: format!("{token}.thumb") }
+    }
+
+    #[tokio::test]
+    async fn a_challenge_that_comes_while_the_table_is_filled_is_waited_for() {
+        let table = ChallengeTable::filling();
+        let (asked, filled) = tokio::join!(table.settled("a.example", "t1"), async {
+            table.replace_for("ns/a".into(), vec![entry("a.example", "t1")]);
+            table.filled();
+        });
+        assert_eq!((asked.as_deref(), filled), (Some("t1.thumb"), ()));
+        assert_eq!(table.settled("a.example", "t2").await, None);
     }
 
     #[test]

@@ -87,10 +87,13 @@ fn nothing_is_looked_at_while_pods_are_replaced() {
     let waiting = "Unknown NotProbed: 0 of 2 endpoints have been looked at since revision 2 became active; \
                    its pods are being replaced";
     assert_eq!(said(&decision.status, "Served"), waiting);
-    // The rollout ends: all are looked at.
+    // The rollout ends: all are looked at, once nothing can lead to the pods before it any more.
     let mut done = next_pass(&world, decision.status.clone(), secs(15));
     done.workloads = vec![workload("postfix", Some(&print(&SECOND)), Progress::RolledOut)];
-    assert_eq!(probed(&outside.pass(&mut done).0), BOTH);
+    let (actions, settling) = outside.pass(&mut done);
+    assert_eq!((probed(&actions).len(), settling.wake), (0, Some(done.now + secs(3))));
+    let mut settled = next_pass(&done, settling.status, secs(3));
+    assert_eq!(probed(&outside.pass(&mut settled).0), BOTH);
     // It never ends: after ten minutes they are looked at all the same.
     let patient = next_pass(&world, decision.status.clone(), secs(600));
     assert_eq!(decide(&patient).actions, []);

@@ -1,0 +1,83 @@
+//! What a change of mailcert's own objects means for the others.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::caches::{Kinds, Watcher};
+use super::index::Key;
+use super::relations::{Relations, issuer_key, key};
+use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::operating::metrics::Metrics;
+use crate::solvers::http01::responder::{ChallengeTable, Entry};
+
+/// What a change of an own kind means for the others.
+pub struct Watching {
+    /// To ask for passes.
+    pub kinds: Arc<Kinds>,
+    /// Kept up to date.
+    pub relations: Arc<Relations>,
+    /// Kept up to date.
+    pub challenges: ChallengeTable,
+    /// Series of deleted objects go.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Watcher<MailIssuer> for Watching {
+    fn changed(&self, object: &MailIssuer, _: bool) {
+        self.relations.issuer(object);
+        for user in self.relations.users.of(&key(object)) {
+            self.kinds.certificates.trigger(&user);
+        }
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.issuer_gone(key);
+        for user in self.relations.users.of(key) {
+            self.kinds.certificates.trigger(&user);
+        }
+    }
+}
+
+impl Watcher<MailCertificate> for Watching {
+    fn changed(&self, object: &MailCertificate, _: bool) {
+        let own = key(object);
+        self.relations.certificate(object);
+        let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
+        let entries = order.map(|o| &o.challenges[..]).unwrap_or_default().iter().map(|c| Entry {
+            host: c.name.clone(),
+            token: c.token.clone(),
+            key_authorization: c.key_authorization.clone(),
+        });
+        self.challenges.replace_for(format!("{}/{}", own.0, own.1), entries.collect());
+        self.tell_domains(&own);
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.certificate_gone(key);
+        self.challenges.remove(&format!("{}/{}", key.0, key.1));
+        self.metrics.remove_certificate(&key.0, &key.1);
+        self.tell_domains(key);
+    }
+}
+
+impl Watching {
+    /// The MailDomains that use it, and those that share a workload with them.
+    fn tell_domains(&self, certificate: &Key) {
+        for domain in self.relations.domains.of(certificate) {
+            self.kinds.domains.trigger(&domain);
+        }
+    }
+}
+
+impl Watcher<MailDomain> for Watching {
+    fn changed(&self, object: &MailDomain, news: bool) {
+        self.relations.domain(object);
+        if news && let Some(template) = &object.spec.certificate.template {
+            let namespace = object.namespace().unwrap_or_default();
+            self.kinds.issuers.trigger(&issuer_key(&template.issuer_ref, &namespace));
+        }
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.domain_gone(key);
+        self.metrics.remove_endpoints(&key.0, &key.1);
+    }
+}
