@@ -17,6 +17,7 @@ use mailcert_testenv::Cluster;
 use serde_json::json;
 
 use crate::cluster::{Result, Stage};
+use crate::floor::Sample;
 use crate::operator::Operator;
 
 /// Certificates whose Secrets and statuses the floor replays, over and over.
@@ -41,18 +42,23 @@ async fn main() -> Result<()> {
 
     let samples = floor::samples(&stage, "sample").await?;
     let objects = count.min(FLOOR_OBJECTS);
-    let mut floor: f64 = 0.0;
-    for concurrency in CONCURRENCIES {
-        floor = floor.max(floor::measure(&stage, &samples, objects, concurrency).await?);
-    }
+    let before = floors(&stage, &samples, objects).await?;
     stage.prepare("issue", count).await?;
     let issued = issue(&stage, count).await?;
-    // Whatever else the machine does changes by the minute: once more, on the other side of the measurement.
-    for concurrency in &CONCURRENCIES[1..] {
-        floor = floor.max(floor::measure(&stage, &samples, objects, *concurrency).await?);
-    }
+    // On either side of the measurement, since whatever else the machine does changes by the minute.
+    let after = floors(&stage, &samples, objects).await?;
+    let floor = before.iter().zip(after).map(|(b, a)| (b + a) / 2.0).fold(0.0, f64::max);
     let restarted = restart(&stage, count).await?;
     report(count, floor, &issued, &restarted)
+}
+
+/// Certificates per second at each concurrency.
+async fn floors(stage: &Stage, samples: &[Sample], objects: usize) -> Result<Vec<f64>> {
+    let mut rates = Vec::new();
+    for concurrency in CONCURRENCIES {
+        rates.push(floor::measure(stage, samples, objects, concurrency).await?);
+    }
+    Ok(rates)
 }
 
 /// The first issuance of everything.

@@ -20,8 +20,8 @@ use crate::decide::events::Note;
 
 /// Events that wait to be published, before passes have to wait for them after all.
 const QUEUE: usize = 1024;
-/// Events that are published at once.
-const ABREAST: usize = 16;
+/// Events that are published at once: few, so that issuance goes before them, and enough to keep up with it.
+const ABREAST: usize = 4;
 /// Events of which a repetition is recognised.
 const REMEMBERED: usize = 512;
 /// Longest note of an Event (events.k8s.io/v1).
