@@ -46,7 +46,7 @@ async fn write_status<S: Subject>(
         Ok(written) => Ok(Some(written)),
         // Deleted, or deleted and made anew.
         Err(kube::Error::Api(status))
-            if status.code == 404 || status.code == 422 && status.message.contains("test") =>
+            if status.code == 404 || status.code == 422 && status.message.contains("/metadata/uid") =>
         {
             Ok(None)
         }
