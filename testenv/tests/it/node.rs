@@ -79,12 +79,17 @@ fn served(cluster: &Cluster, address: SocketAddr, starttls: Option<&str>) -> Str
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The Secret as mailcert would write it: Postfix reads key and certificate from one file.
 fn tls_secret(cluster: &Cluster, pair: &pki::Pair) {
-    let (cert, key) = (cluster.dir().join("mail.crt"), cluster.dir().join("mail.key"));
-    fs::write(&cert, &pair.cert_pem).unwrap();
-    fs::write(&key, &pair.key_pem).unwrap();
-    let (cert, key) = (format!("--cert={}", cert.display()), format!("--key={}", key.display()));
-    cluster.kubectl(&["create", "secret", "tls", "mail-tls", &cert, &key]).unwrap();
+    let combined = format!("{}{}", pair.key_pem, pair.cert_pem);
+    let files = [("tls.crt", &pair.cert_pem), ("tls.key", &pair.key_pem), ("tls-combined.pem", &combined)];
+    let mut args = ["create", "secret", "generic", "mail-tls", "--type=kubernetes.io/tls"].map(str::to_owned).to_vec();
+    for (name, content) in files {
+        let path = cluster.dir().join(name);
+        fs::write(&path, content).unwrap();
+        args.push(format!("--from-file={name}={}", path.display()));
+    }
+    cluster.kubectl(&args.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
 }
 
 #[test]
