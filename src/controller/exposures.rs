@@ -189,20 +189,17 @@ async fn remove(
     params: &ListParams,
     unneeded: impl Fn(Option<&str>) -> bool,
 ) -> Result<(), PassError> {
-    let annotation = |o: &dyn Fn(&str) -> Option<String>| o(exposure::CERTIFICATE);
     let standing =
         if may_list_ingresses(context).await { listed(ingresses(context).list(params).await)? } else { Vec::new() };
     for ingress in standing {
-        let found = annotation(&|k| ingress.annotations().get(k).cloned());
-        if unneeded(found.as_deref()) {
+        if unneeded(ingress.annotations().get(exposure::CERTIFICATE).map(String::as_str)) {
             gone(ingresses(context).delete(&ingress.name_any(), &DeleteParams::default()).await)?;
         }
     }
     let standing =
         if may_list_routes(context).await { listed(routes(context).list(params).await)? } else { Vec::new() };
     for route in standing {
-        let found = annotation(&|k| route.annotations().get(k).cloned());
-        if unneeded(found.as_deref()) {
+        if unneeded(route.annotations().get(exposure::CERTIFICATE).map(String::as_str)) {
             gone(routes(context).delete(&route.name_any(), &DeleteParams::default()).await)?;
         }
     }
