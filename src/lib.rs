@@ -4,6 +4,7 @@ pub mod api;
 pub mod cli;
 pub mod controller;
 pub mod decide;
+pub mod dns;
 pub mod issuers;
 pub mod operating;
 pub mod pki;

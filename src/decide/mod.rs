@@ -6,10 +6,12 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod backoff;
+pub mod caa;
 pub mod certificate;
 pub mod conditions;
 pub mod domain;
 pub mod events;
+pub mod guard;
 pub mod issuer;
 pub mod jitter;
 

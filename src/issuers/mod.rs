@@ -1,3 +1,4 @@
 //! Who signs: one folder per kind of issuer.
 
 pub mod acme;
+pub mod cert_manager;

@@ -1,3 +1,5 @@
 //! How control of a name is shown to a CA: one folder per ACME challenge type.
 
+pub mod dns01;
 pub mod http01;
+pub mod tls_alpn01;

@@ -8,6 +8,8 @@
 
 mod acme;
 pub mod action;
+mod ari;
+mod cert_manager;
 mod checks;
 mod issue;
 mod names;

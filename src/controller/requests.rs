@@ -1,0 +1,1 @@
+//! The cert-manager actions of a MailCertificate.

@@ -1,0 +1,1 @@
+//! Renewal as the CA suggests it (RFC 9773).

@@ -1,0 +1,1 @@
+//! Certificates through cert-manager: one step of a CertificateRequest in each pass.

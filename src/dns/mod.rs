@@ -1,0 +1,1 @@
+//! Looks into DNS: names, zones and their authoritative servers, bounded in time and size.

@@ -1,0 +1,1 @@
+//! TXT records published by external-dns, from DNSEndpoint objects.

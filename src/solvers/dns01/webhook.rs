@@ -1,0 +1,1 @@
+//! TXT records published through cert-manager's DNS-01 webhook contract: an aggregated API that a provider serves.
