@@ -152,11 +152,9 @@ impl Ledger {
         });
         let mut same: HashMap<u64, u32> = HashMap::new();
         self.orders.iter().for_each(|o| *same.entry(o.set).or_default() += 1);
-        let least = |o: &Order| {
-            let single = same.get(&o.set).is_some_and(|n| *n == 1);
-            o.at > now.saturating_add(SKEW) || single && o.at <= now.saturating_sub(ACCOUNT_WINDOW)
-        };
-        self.orders.retain(|o| !least(o) || room(o.size()));
+        let served = |o: &Order| o.at <= now.saturating_sub(ACCOUNT_WINDOW) && same.get(&o.set) == Some(&1);
+        self.orders.retain(|o| o.at <= now.saturating_add(SKEW) || room(o.size()));
+        self.orders.retain(|o| !served(o) || room(o.size()));
         self.orders.retain(|o| room(o.size()));
     }
 
