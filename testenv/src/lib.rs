@@ -25,6 +25,7 @@ pub mod packages;
 mod pebble;
 pub mod pki;
 mod ports;
+pub mod published;
 pub mod tools;
 
 pub use client::MailClient;
