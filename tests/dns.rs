@@ -14,3 +14,5 @@ mod propagation;
 mod server;
 #[path = "dns/updates.rs"]
 mod updates;
+#[path = "dns/wildcard.rs"]
+mod wildcard;

@@ -77,6 +77,34 @@ async fn the_next_resolver_is_asked_when_one_fails() {
 }
 
 #[tokio::test]
+async fn a_failure_on_the_way_up_is_a_failure_of_caa() {
+    let server = Server::answering(|query| match query.queries[0].name().num_labels() {
+        3.. => reply(query),
+        _ => with_code(query, ResponseCode::ServFail),
+    })
+    .await;
+    let failure = server.dns().caa("mail.example.test").await.unwrap_err();
+    assert_eq!(
+        failure.words,
+        format!("the CAA records of example.test cannot be looked up: {}: SERVFAIL", server.address)
+    );
+}
+
+#[tokio::test]
+async fn servers_that_know_no_extensions_are_asked_without() {
+    let server = Server::answering(|query| match query.edns {
+        Some(_) => with_code(query, ResponseCode::FormErr),
+        None => with_answers(query, vec![record(NAME, txt(VALUE))]),
+    })
+    .await;
+    assert_eq!(server.dns().txt(NAME).await.unwrap(), [VALUE]);
+    assert_eq!(server.queries(), 2);
+    let hopeless = Server::answering(|query| with_code(query, ResponseCode::FormErr)).await;
+    let failure = hopeless.dns().txt(NAME).await.unwrap_err();
+    assert!(failure.words.contains("(response code 1)") && hopeless.queries() == 2, "{failure}");
+}
+
+#[tokio::test]
 async fn silence_and_endless_nonsense_end_in_time() {
     let silent = Server::start(|_, _| Vec::new()).await;
     for failure in failures(&silent.dns()).await {
