@@ -175,7 +175,8 @@ impl Rfc2136 {
 
     /// Signs, sends, and takes the answer only when it is signed with the same key or says why it cannot be.
     async fn signed(&self, mut message: Message) -> Result<DnsResponse, DnsFailure> {
-        let key_name = dns::absolute(&self.key_name)?;
+        let named = |failure: DnsFailure| DnsFailure::lasting(format!("the TSIG key's name: {failure}"));
+        let key_name = dns::absolute(&self.key_name).map_err(named)?;
         let unsigned = |error: &dyn fmt::Display| DnsFailure::lasting(format!("cannot sign the DNS update: {error}"));
         let signer = TSigner::new(self.secret.0.to_vec(), self.algorithm.into(), key_name, FUDGE)
             .map_err(|error| unsigned(&error))?;
