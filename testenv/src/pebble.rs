@@ -184,6 +184,16 @@ impl Pebble {
         }
     }
 
+    /// Lets renewal information (RFC 9773) about a certificate, PEM, be `answer`, which may make no sense.
+    pub fn set_renewal_info(&self, certificate_pem: &str, answer: &str) -> Result<()> {
+        let client = Client::new(self.at.management, self.netns.clone()).tls(&self.ca_pem)?;
+        let body = json!({"Certificate": certificate_pem, "ARIResponse": answer}).to_string();
+        match client.post("/set-renewal-info/", &body)? {
+            (200, _) => Ok(()),
+            (status, _) => Err(Error::new(format!("Pebble took no renewal information (HTTP {status})"))),
+        }
+    }
+
     /// The port to which HTTP-01 validation connects.
     pub fn http_port(&self) -> u16 {
         self.at.http_port
