@@ -11,6 +11,7 @@
 //!   (network namespace, cgroup, socket folder) carries the instance's own identifier.
 //! - Servers listen on loopback or inside the namespace, so nothing is reachable from another machine.
 
+pub mod acme;
 pub mod cache;
 mod client;
 mod cluster;
