@@ -1,15 +1,18 @@
 //! MailIssuer: who signs.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
+pub use super::solver::{
+    Dns01Solver, DnsEndpointProvider, DnsPersist01Solver, GatewayRef, Http01GatewayRoute, Http01Ingress, Http01Service,
+    Http01Solver, Rfc2136Provider, SelfCheck, Solver, SolverSelector, TlsAlpn01Solver, TsigAlgorithm, UpdateTransport,
+    WebhookProvider,
+};
 
-/// Says who signs certificates: an ACME server, a CA key pair in a Secret, or each key itself.
+/// Says who signs certificates: an ACME server, a CA key pair in a Secret, cert-manager, or each key itself.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "mailcert.dev",
@@ -21,14 +24,14 @@ use super::schema;
     derive = "PartialEq",
     shortname = "missuer",
     category = "mailcert",
-    doc = "A MailIssuer says who signs certificates: an ACME server, a CA key pair in a Secret, or each key itself.",
+    doc = "A MailIssuer says who signs certificates: an ACME server, a CA key pair in a Secret, cert-manager, or each key itself.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a MailIssuer has at most 63 characters"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("[has(self.acme), has(self.ca), has(self.selfSigned)].filter(x, x).size() == 1").message("exactly one of acme, ca and selfSigned must be set"))]
+#[x_kube(validation = Rule::new("[has(self.acme), has(self.ca), has(self.selfSigned), has(self.certManager)].filter(x, x).size() == 1").message("exactly one of acme, ca, selfSigned and certManager must be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct MailIssuerSpec {
     /// An ACME server (RFC 8555), such as Let's Encrypt.
@@ -40,6 +43,9 @@ pub struct MailIssuerSpec {
     /// Each certificate is signed with its own key. For tests and for a first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub self_signed: Option<SelfSignedIssuer>,
+    /// An issuer of cert-manager, which must be installed: whatever it knows (Vault, step-ca, AWS PCA, …) signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_manager: Option<CertManagerIssuer>,
     /// Which namespaces' MailCertificates may use this issuer. Default: only its own.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
@@ -69,92 +75,138 @@ pub struct AcmeIssuer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub ca_bundle: Option<String>,
-    /// How the CA's challenges are answered. Exactly one for now.
-    #[schemars(length(min = 1, max = 1))]
+    /// How the CA's challenges are answered. For each name the solver whose selector fits it most closely counts:
+    /// one that lists the name, else one with the longest matching zone, else one without a selector; of equals the
+    /// first.
+    #[schemars(length(min = 1, max = 16))]
     pub solvers: Vec<Solver>,
-}
-
-/// One way of answering challenges.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Solver {
-    /// HTTP-01 (RFC 8555, section 8.3), answered by the operator itself behind its challenge Service.
-    pub http01: Http01Solver,
-}
-
-/// How HTTP-01 requests for port 80 of a name reach the operator's challenge Service.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("[has(self.service), has(self.ingress), has(self.gatewayHTTPRoute)].filter(x, x).size() == 1").message("exactly one of service, ingress and gatewayHTTPRoute must be set"))]
-#[serde(rename_all = "camelCase")]
-pub struct Http01Solver {
-    /// Port 80 of every name leads to the operator's challenge Service by your own means (a LoadBalancer, a proxy):
-    /// nothing is created.
+    /// An account elsewhere that the ACME account is bound to (RFC 8555, section 7.3.4), where the CA wants one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Http01Service>,
-    /// An Ingress per name, in the operator's namespace, for as long as the challenge lasts.
+    pub external_account_binding: Option<ExternalAccountBinding>,
+    /// The CA's profile to issue under (draft-ietf-acme-profiles), such as `classic` or `tlsserver` at Let's Encrypt.
+    /// The status lists those that the CA has. Default: the CA's own default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ingress: Option<Http01Ingress>,
-    /// An HTTPRoute per name, in the operator's namespace, for as long as the challenge lasts.
-    #[serde(default, rename = "gatewayHTTPRoute", skip_serializing_if = "Option::is_none")]
-    pub gateway_http_route: Option<Http01GatewayRoute>,
-    /// Whether the operator asks for the challenge itself before the CA does. `Skip` where a pod cannot reach the
-    /// cluster's own public address (hairpin NAT).
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
+    pub profile: Option<String>,
+    /// Of the chains that the CA offers, take the one whose topmost certificate has, or was issued by, this common
+    /// name. Default: the CA's own choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub preferred_chain: Option<String>,
+    /// PEM certificates that issued chains must lead to, for CAs that are not in Mozilla's list. Default: Mozilla's
+    /// roots, and a chain that leads to none of them is reported but used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub trust_anchors: Option<String>,
+    /// DNS resolvers for checks before the CA is asked, as addresses with an optional port. Default: the operator's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(
+            length(min = 2, max = 64),
+            regex(pattern = r"^([0-9.]+|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$")
+        )
+    )]
+    pub resolvers: Vec<String>,
+    /// What a CAA record that forbids the CA means.
     #[serde(default)]
-    pub self_check: SelfCheck,
+    pub caa_check: CaaCheck,
+    /// How much is asked of the CA at most.
+    #[serde(default)]
+    pub limits: OrderLimits,
 }
 
-/// Nothing to set: port 80 leads to the challenge Service already.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
-pub struct Http01Service {}
-
-/// The Ingress to make for a challenge.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct Http01Ingress {
-    /// `spec.ingressClassName`. Default: the cluster's default class.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub class_name: Option<String>,
-    /// Annotations for the Ingress, at most 20.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 20))]
-    pub annotations: BTreeMap<String, String>,
-}
-
-/// The HTTPRoute to make for a challenge.
+/// An account elsewhere that the ACME account is bound to.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct Http01GatewayRoute {
-    /// The Gateways to attach to.
-    #[schemars(length(min = 1, max = 8))]
-    pub parent_refs: Vec<GatewayRef>,
+pub struct ExternalAccountBinding {
+    /// The key identifier that the CA gave.
+    #[serde(rename = "keyID")]
+    #[schemars(length(min = 1, max = 256))]
+    pub key_id: String,
+    /// The Secret with the MAC key that the CA gave, in base64url as it was given.
+    pub key_secret_ref: SecretKeyRef,
+    /// How the binding is signed.
+    #[serde(default)]
+    pub algorithm: MacAlgorithm,
 }
 
-/// A Gateway, and a listener of it.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct GatewayRef {
-    /// Name of the Gateway.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Namespace of the Gateway. Default: the operator's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
-    pub namespace: Option<String>,
-    /// Name of the listener. Default: every listener that fits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub section_name: Option<String>,
-}
-
-/// Whether a challenge is looked at by the operator before the CA is asked.
+/// A MAC algorithm for JWS (RFC 7518, section 3.2).
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum SelfCheck {
-    /// The CA is asked only when the operator itself got the right answer.
+pub enum MacAlgorithm {
+    /// HMAC with SHA-256.
+    #[default]
+    HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
+}
+
+/// What a CAA record (RFC 8659) that forbids the CA means.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CaaCheck {
+    /// The CA is not asked: it would refuse.
     #[default]
     Required,
-    /// The CA is asked at once.
-    Skip,
+    /// It is said, and the CA is asked all the same: where the cluster sees another DNS than the CA does.
+    Report,
+}
+
+/// How much is asked of a CA at most. The defaults stay below Let's Encrypt's own limits.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderLimits {
+    /// Orders for exactly the same names in 7 days. Default: 4.
+    #[serde(default = "OrderLimits::default_per_name_set")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub per_name_set: u32,
+    /// Orders with names of the same registered domain in 7 days. Default: 40.
+    #[serde(default = "OrderLimits::default_per_domain")]
+    #[schemars(range(min = 1, max = 100000))]
+    pub per_domain: u32,
+    /// Orders of the account in 3 hours. Default: 250.
+    #[serde(default = "OrderLimits::default_per_account")]
+    #[schemars(range(min = 1, max = 100000))]
+    pub per_account: u32,
+    /// Failed authorizations of a name in an hour. Default: 4.
+    #[serde(default = "OrderLimits::default_failed_authorizations")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub failed_authorizations: u32,
+    /// Orders of this issuer that are open at once. Default: 60.
+    #[serde(default = "OrderLimits::default_concurrent")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub concurrent: u32,
+}
+
+impl OrderLimits {
+    fn default_per_name_set() -> u32 {
+        4
+    }
+    fn default_per_domain() -> u32 {
+        40
+    }
+    fn default_per_account() -> u32 {
+        250
+    }
+    fn default_failed_authorizations() -> u32 {
+        4
+    }
+    fn default_concurrent() -> u32 {
+        60
+    }
+}
+
+impl Default for OrderLimits {
+    fn default() -> Self {
+        Self {
+            per_name_set: Self::default_per_name_set(),
+            per_domain: Self::default_per_domain(),
+            per_account: Self::default_per_account(),
+            failed_authorizations: Self::default_failed_authorizations(),
+            concurrent: Self::default_concurrent(),
+        }
+    }
 }
 
 /// A CA key pair.
@@ -168,6 +220,51 @@ pub struct CaIssuer {
 /// Nothing to set.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
 pub struct SelfSignedIssuer {}
+
+/// An issuer of cert-manager.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertManagerIssuer {
+    /// The issuer, as cert-manager's Certificate would name it. An `Issuer` must be in the MailCertificate's namespace.
+    pub issuer_ref: CertManagerIssuerRef,
+}
+
+/// A reference to an issuer of cert-manager.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CertManagerIssuerRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub name: String,
+    /// Its kind.
+    #[serde(default = "CertManagerIssuerRef::default_kind")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]+$"))]
+    pub kind: String,
+    /// Its API group.
+    #[serde(default = "CertManagerIssuerRef::default_group")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub group: String,
+}
+
+impl CertManagerIssuerRef {
+    fn default_kind() -> String {
+        "Issuer".to_owned()
+    }
+    fn default_group() -> String {
+        "cert-manager.io".to_owned()
+    }
+}
+
+/// A key of a Secret of the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub name: String,
+    /// Key in it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
 
 /// A Secret of the same namespace.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
@@ -249,6 +346,21 @@ pub struct AcmeStatus {
     /// SHA-256 of the account key's thumbprint input: tells whether the Secret still holds the registered key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_thumbprint: Option<String>,
+    /// The profiles that the CA offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// The domains that stand for the CA in CAA records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caa_identities: Vec<String>,
+    /// Whether the CA suggests when to renew (RFC 9773).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renewal_info: bool,
+    /// The value of the annotation `mailcert.dev/rollover` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rollover_request: Option<String>,
+    /// Whether the account was deactivated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deactivated: bool,
 }
 
 /// The CA certificate.

@@ -32,11 +32,23 @@ pub const OWNER_NAMESPACE: &str = "mailcert.dev/certificate-namespace";
 pub const POD_TEMPLATE_FINGERPRINT: &str = "mailcert.dev/certificate";
 /// Annotation on a MailCertificate: any new value asks for a renewal now.
 pub const RENEW: &str = "mailcert.dev/renew";
+/// Annotation on a MailCertificate: revoke the active certificate, for this reason, and issue another with a new key.
+pub const REVOKE: &str = "mailcert.dev/revoke";
+/// Annotation on a MailIssuer: any new value asks for a new account key.
+pub const ROLLOVER: &str = "mailcert.dev/rollover";
+/// Annotation on a MailIssuer: `true` deactivates its ACME account.
+pub const DEACTIVATE_ACCOUNT: &str = "mailcert.dev/deactivate-account";
+/// Annotation on the active Secret: it holds a self-signed certificate until one is issued.
+pub const TEMPORARY: &str = "mailcert.dev/temporary";
 
 /// Secret key: leaf first, then the chain, PEM.
 pub const TLS_CRT: &str = "tls.crt";
 /// Secret key: private key, PKCS#8 PEM.
 pub const TLS_KEY: &str = "tls.key";
+/// Key of an account key Secret: the key that the account is being rolled over to.
+pub const NEXT_KEY: &str = "next.key";
+/// Key of an account key Secret: the key that the account had before.
+pub const PREVIOUS_KEY: &str = "previous.key";
 /// Secret key: the certificate that readers may take as trust anchor, PEM.
 pub const CA_CRT: &str = "ca.crt";
 /// Secret key: private key, leaf and chain in one file, as Postfix wants it (`smtpd_tls_chain_files`).

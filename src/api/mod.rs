@@ -1,4 +1,4 @@
-//! The public API, group `mailcert.dev`, version `v1alpha1`: one file per kind.
+//! The public API, group `mailcert.dev`, version `v1alpha1`: one file or folder per kind.
 //!
 //! This is the only place with serde and schemars attributes of public types. What CEL can check is checked by the
 //! rules on these types; what needs a look at other objects is a condition, with a reason from [`reasons`].
@@ -10,6 +10,7 @@ pub mod issuer;
 pub mod keys;
 pub mod reasons;
 pub mod schema;
+pub mod solver;
 
 pub use certificate::{MailCertificate, MailCertificateSpec, MailCertificateStatus};
 pub use domain::{MailDomain, MailDomainSpec, MailDomainStatus};

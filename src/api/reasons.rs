@@ -49,6 +49,8 @@ words! {
     SERVER_UNAVAILABLE = "ServerUnavailable",
     /// The ACME server refuses the account.
     ACCOUNT_REFUSED = "AccountRefused",
+    /// The account was deactivated, as asked for.
+    ACCOUNT_DEACTIVATED = "AccountDeactivated",
     /// Something in the spec cannot be used.
     INVALID_SPEC = "InvalidSpec",
     /// The operator may not read or write what the issuer needs.
@@ -114,12 +116,51 @@ words! {
     RATE_LIMITED = "RateLimited",
     /// The ACME server does not answer, or not as an ACME server.
     SERVER_UNAVAILABLE = "ServerUnavailable",
+    /// An order more would come too close to a rate limit of the CA.
+    BUDGET_SPENT = "BudgetSpent",
+    /// What is certain to fail is not asked of the CA.
+    PREFLIGHT_FAILED = "PreflightFailed",
+    /// A DNS record for a challenge could not be published.
+    PRESENT_FAILED = "PresentFailed",
+    /// The annotation `mailcert.dev/revoke` asks for it.
+    REVOCATION_REQUESTED = "RevocationRequested",
+    /// The active revision was revoked.
+    REVOKED = "Revoked",
+    /// The Secret holds a self-signed certificate until one is issued.
+    TEMPORARY = "Temporary",
+    /// The CertificateRequest waits for cert-manager.
+    REQUEST_PENDING = "RequestPending",
+    /// cert-manager, or its approver, refuses the CertificateRequest.
+    REQUEST_REFUSED = "RequestRefused",
     /// What was issued is not what was asked for.
     ISSUED_INVALID = "IssuedInvalid",
     /// Signing failed.
     SIGNING_FAILED = "SigningFailed",
     /// The operator may not read or write what the certificate needs.
     FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons of a MailCertificate's findings.
+    finding:
+    /// The name has no A or AAAA record.
+    NO_ADDRESS = "NoAddress",
+    /// A CAA record forbids the CA to issue.
+    CAA_FORBIDS = "CAAForbids",
+    /// CAA records could not be read, or not be judged.
+    CAA_UNCLEAR = "CAAUnclear",
+    /// DNS does not answer about the name.
+    DNS_FAILED = "DNSFailed",
+    /// The CA's renewal information makes no sense, or cannot be had.
+    RENEWAL_INFO_IGNORED = "RenewalInfoIgnored",
+    /// The chain leads to no known trust anchor.
+    CHAIN_NOT_ANCHORED = "ChainNotAnchored",
+    /// The CA does not offer the preferred chain.
+    CHAIN_NOT_OFFERED = "ChainNotOffered",
+    /// The CA does not know which certificate this order replaces.
+    NOT_REPLACED = "NotReplaced",
+    /// A DNS record of a challenge could not be removed.
+    CLEAN_UP_FAILED = "CleanUpFailed",
 }
 
 words! {

@@ -28,3 +28,8 @@ pub fn optional_duration(_: &mut SchemaGenerator) -> Schema {
         "type": "string", "format": "duration", "maxLength": 32, "pattern": DURATION_PATTERN, "nullable": true
     })
 }
+
+/// An object that is passed on as it is.
+pub fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true})
+}

@@ -26,7 +26,7 @@ const PORT: u16 = 80;
 
 /// The HTTP-01 solver of an ACME issuer.
 pub fn solver(issuer: &MailIssuer) -> Option<&Http01Solver> {
-    issuer.spec.acme.as_ref()?.solvers.first().map(|s| &s.http01)
+    issuer.spec.acme.as_ref()?.solvers.iter().find_map(|s| s.http01.as_ref())
 }
 
 fn ingresses(context: &Context) -> Api<Ingress> {

@@ -140,6 +140,7 @@ impl<'a> State<'a> {
                 last_failure: None,
                 retry_time: None,
                 order: None,
+                request: None,
                 omitted_names: Vec::new(),
             });
             return self.take_in_order();
@@ -317,6 +318,7 @@ impl<'a> State<'a> {
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),
+            chain: None,
             secret_name: self.world.revisions.get(&revision).cloned(),
             secret_resource_version: version,
         }
@@ -338,6 +340,9 @@ fn challenges(view: &OrderView, known: &BTreeMap<String, Challenge>, world: &Wor
         };
         Some(Challenge {
             name: authorization.name.clone(),
+            type_: crate::api::certificate::ChallengeType::Http01,
+            wildcard: false,
+            record: None,
             token: http01.token.clone(),
             key_authorization: http01.key_authorization.clone(),
             answered: answered || !http01.pending,

@@ -41,6 +41,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         attempt: state.attempt,
         omitted_names: state.omitted,
         repairs: state.repairs,
+        ..old
     };
     Decision { actions: step.actions, status, wake }
 }

@@ -1,13 +1,19 @@
 //! MailCertificate: one key pair and its certificate.
 
+mod status;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
+
+pub use status::{
+    Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
+    RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
+};
 
 /// One key pair and its certificate, kept in a Secret that mail pods mount.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -88,6 +94,10 @@ pub struct CertificateOptions {
     /// When to renew.
     #[serde(default)]
     pub renewal: Renewal,
+    /// Puts a self-signed certificate into the Secret while there is none yet, so that pods that mount it can start.
+    /// It never counts as Ready, and never takes the place of an issued one.
+    #[serde(default)]
+    pub issue_temporary: bool,
     /// How many previous revisions to keep.
     #[serde(default)]
     pub history: History,
@@ -114,6 +124,7 @@ impl Default for CertificateOptions {
             duration: None,
             private_key: PrivateKeyOptions::default(),
             renewal: Renewal::default(),
+            issue_temporary: false,
             history: History::default(),
             secret_template: None,
             deletion_policy: DeletionPolicy::default(),
@@ -240,8 +251,9 @@ pub enum RotationPolicy {
     Never,
 }
 
-/// When to renew. Default: when a third of the actual lifetime is left (half, for lifetimes below ten days).
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+/// When to renew. Default: when the CA suggests it (RFC 9773), else when a third of the actual lifetime is left (half,
+/// for lifetimes below ten days).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = Rule::new("!(has(self.before) && has(self.beforePercentage))").message("at most one of before and beforePercentage may be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct Renewal {
@@ -255,6 +267,22 @@ pub struct Renewal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 95))]
     pub before_percentage: Option<i32>,
+    /// Whether to renew when the CA suggests it (ACME Renewal Information, RFC 9773), where it does. Only a renewal
+    /// that the CA asks for before the time that `before` or `beforePercentage` sets comes earlier than that.
+    #[serde(default = "Renewal::default_ari")]
+    pub ari: bool,
+}
+
+impl Renewal {
+    fn default_ari() -> bool {
+        true
+    }
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Self { before: None, before_percentage: None, ari: Self::default_ari() }
+    }
 }
 
 /// What is kept of the past.
@@ -300,181 +328,4 @@ pub enum DeletionPolicy {
     Retain,
     /// It is deleted with the MailCertificate.
     Delete,
-}
-
-/// What was found out about a certificate, and where its issuance stands.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct MailCertificateStatus {
-    /// The generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready`; `Issuing` while a new revision is under way; `Stalled` while it takes a person to go on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-    /// The revision in the Secret that pods mount.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active: Option<Revision>,
-    /// Former revisions whose key is kept, newest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub previous: Vec<Revision>,
-    /// When the active revision is due for renewal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renewal_time: Option<Time>,
-    /// The value of the annotation `mailcert.dev/renew` that was acted upon last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_renew_request: Option<String>,
-    /// The issuance under way, or the one that fails.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<Attempt>,
-    /// Legacy names that the active certificate lacks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub omitted_names: Vec<OmittedName>,
-    /// Times that the active Secret was put right after somebody else had changed or deleted it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repairs: Option<Repairs>,
-}
-
-/// One key pair with its certificate.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Revision {
-    /// Counts up from 1 for each MailCertificate.
-    pub revision: i64,
-    /// Serial number, in hex.
-    pub serial: String,
-    /// SHA-256 over the leaf's DER, in lower-case hex.
-    #[serde(rename = "fingerprintSHA256")]
-    pub fingerprint_sha256: String,
-    /// SHA-256 over the leaf's SPKI, in lower-case hex: what `TLSA 3 1 1` carries.
-    #[serde(rename = "spkiSHA256")]
-    pub spki_sha256: String,
-    /// When its validity begins.
-    pub not_before: Time,
-    /// When it expires.
-    pub not_after: Time,
-    /// The issuer's distinguished name.
-    pub issuer: String,
-    /// The DNS names among its SANs.
-    pub dns_names: Vec<String>,
-    /// The MailIssuer that signed it.
-    pub issuer_ref: IssuerRef,
-    /// Algorithm and size of its key (`ECDSA P-256`).
-    pub key: String,
-    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.
-    #[serde(default, rename = "requestSHA256", skip_serializing_if = "Option::is_none")]
-    pub request_sha256: Option<String>,
-    /// SHA-256 over the SPKI of the CA that signed it, for `ca` issuers: another CA key pair is a reason to re-issue.
-    #[serde(default, rename = "authoritySPKISHA256", skip_serializing_if = "Option::is_none")]
-    pub authority_spki_sha256: Option<String>,
-    /// The Secret that keeps its key apart from the active one, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_name: Option<String>,
-    /// The active Secret's resourceVersion as it was written or last read: the same one needs no second look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_resource_version: Option<String>,
-}
-
-/// An issuance.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Attempt {
-    /// The revision that it is to become.
-    pub revision: i64,
-    /// Why it was begun.
-    pub reason: String,
-    /// When it was begun.
-    pub started_at: Time,
-    /// Failures in a row.
-    #[serde(default)]
-    pub failures: i32,
-    /// When it failed last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_failure_time: Option<Time>,
-    /// What failed, in the CA's words where it had any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_failure: Option<Failure>,
-    /// Nothing is asked of the CA before this time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_time: Option<Time>,
-    /// The ACME order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub order: Option<Order>,
-    /// Legacy names that this attempt does without.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub omitted_names: Vec<OmittedName>,
-}
-
-/// Why an attempt failed.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// One of the documented reasons.
-    pub reason: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-/// An ACME order (RFC 8555, section 7.1.3).
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Order {
-    /// Its URL: after a restart it is resumed from here.
-    pub url: String,
-    /// The names it was made for.
-    pub dns_names: Vec<String>,
-    /// When it was made.
-    pub created_at: Time,
-    /// HTTP-01 challenges that are answered now. Nothing in them is secret: the CA fetches them over plain HTTP.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub challenges: Vec<Challenge>,
-    /// Whether Ingresses or HTTPRoutes stand for its challenges.
-    #[serde(default)]
-    pub exposed: bool,
-    /// Whether the CSR has been sent: from then on the key belongs to this order.
-    #[serde(default)]
-    pub finalized: bool,
-}
-
-/// An HTTP-01 challenge (RFC 8555, section 8.3).
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Challenge {
-    /// The DNS name to be validated.
-    pub name: String,
-    /// The last segment of the path.
-    pub token: String,
-    /// The body of the answer.
-    pub key_authorization: String,
-    /// Whether the CA has been told that it may ask.
-    #[serde(default)]
-    pub answered: bool,
-    /// Self-checks that failed in a row.
-    #[serde(default)]
-    pub failures: i32,
-    /// What the last self-check, or the CA, found wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-/// A legacy name that was left out.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct OmittedName {
-    /// The DNS name, in A-labels.
-    pub name: String,
-    /// Why it could not be validated.
-    pub problem: String,
-    /// Since when it is left out.
-    pub since: Time,
-}
-
-/// Changes by others that were undone.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Repairs {
-    /// How often in a row, each within an hour of the one before.
-    pub count: i32,
-    /// When it was put right last.
-    pub last_time: Time,
 }

@@ -1,0 +1,345 @@
+//! What was found out about a MailCertificate.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::IssuerRef;
+
+/// What was found out about a certificate, and where its issuance stands.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct MailCertificateStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`; `Issuing` while a new revision is under way; `Stalled` while it takes a person to go on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The revision in the Secret that pods mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<Revision>,
+    /// Former revisions whose key is kept, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<Revision>,
+    /// When the active revision is due for renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<Time>,
+    /// The value of the annotation `mailcert.dev/renew` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_renew_request: Option<String>,
+    /// The issuance under way, or the one that fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// Legacy names that the active certificate lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted_names: Vec<OmittedName>,
+    /// What the active certificate's CA says about its renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_info: Option<RenewalInfo>,
+    /// The self-signed certificate in the Secret until one is issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<Temporary>,
+    /// What was found wrong, or soon will be, and does not stop anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// The value of the annotation `mailcert.dev/revoke` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_revoke_request: Option<String>,
+    /// The revocation that was asked for last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
+    /// Times that the active Secret was put right after somebody else had changed or deleted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
+}
+
+/// One key pair with its certificate.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// Counts up from 1 for each MailCertificate.
+    pub revision: i64,
+    /// Serial number, in hex.
+    pub serial: String,
+    /// SHA-256 over the leaf's DER, in lower-case hex.
+    #[serde(rename = "fingerprintSHA256")]
+    pub fingerprint_sha256: String,
+    /// SHA-256 over the leaf's SPKI, in lower-case hex: what `TLSA 3 1 1` carries.
+    #[serde(rename = "spkiSHA256")]
+    pub spki_sha256: String,
+    /// When its validity begins.
+    pub not_before: Time,
+    /// When it expires.
+    pub not_after: Time,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The DNS names among its SANs.
+    pub dns_names: Vec<String>,
+    /// The MailIssuer that signed it.
+    pub issuer_ref: IssuerRef,
+    /// Algorithm and size of its key (`ECDSA P-256`).
+    pub key: String,
+    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.
+    #[serde(default, rename = "requestSHA256", skip_serializing_if = "Option::is_none")]
+    pub request_sha256: Option<String>,
+    /// SHA-256 over the SPKI of the CA that signed it, for `ca` issuers: another CA key pair is a reason to re-issue.
+    #[serde(default, rename = "authoritySPKISHA256", skip_serializing_if = "Option::is_none")]
+    pub authority_spki_sha256: Option<String>,
+    /// The chain that is served with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<IssuedChain>,
+    /// The Secret that keeps its key apart from the active one, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// The active Secret's resourceVersion as it was written or last read: the same one needs no second look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_resource_version: Option<String>,
+}
+
+/// An issuance.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The revision that it is to become.
+    pub revision: i64,
+    /// Why it was begun.
+    pub reason: String,
+    /// When it was begun.
+    pub started_at: Time,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: i32,
+    /// When it failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<Time>,
+    /// What failed, in the CA's words where it had any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// Nothing is asked of the CA before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
+    /// The ACME order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+    /// The cert-manager CertificateRequest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// Legacy names that this attempt does without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted_names: Vec<OmittedName>,
+}
+
+/// Why an attempt failed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// One of the documented reasons.
+    pub reason: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// An ACME order (RFC 8555, section 7.1.3).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Its URL: after a restart it is resumed from here.
+    pub url: String,
+    /// The names it was made for.
+    pub dns_names: Vec<String>,
+    /// When it was made.
+    pub created_at: Time,
+    /// Challenges that are answered now. Nothing in them is secret: the CA fetches them over plain HTTP or DNS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<Challenge>,
+    /// Whether Ingresses or HTTPRoutes stand for its challenges.
+    #[serde(default)]
+    pub exposed: bool,
+    /// Whether the CSR has been sent: from then on the key belongs to this order.
+    #[serde(default)]
+    pub finalized: bool,
+}
+
+/// A way of showing control of a name, by its name in the registry of ACME validation methods.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum ChallengeType {
+    /// RFC 8555, section 8.3.
+    #[default]
+    #[serde(rename = "http-01")]
+    Http01,
+    /// RFC 8737.
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+    /// RFC 8555, section 8.4.
+    #[serde(rename = "dns-01")]
+    Dns01,
+    /// draft-ietf-acme-dns-persist.
+    #[serde(rename = "dns-persist-01")]
+    DnsPersist01,
+}
+
+impl ChallengeType {
+    /// The name in the registry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
+            Self::DnsPersist01 => "dns-persist-01",
+        }
+    }
+}
+
+/// A challenge that was chosen for a name.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Challenge {
+    /// The DNS name to be validated; for a wildcard, the name below `*.`.
+    pub name: String,
+    /// How.
+    #[serde(default, rename = "type")]
+    pub type_: ChallengeType,
+    /// Whether it validates the wildcard of the name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wildcard: bool,
+    /// The challenge's token.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
+    /// The answer, or what it is made from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key_authorization: String,
+    /// The TXT record that was published for it, or that is to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<TxtRecord>,
+    /// Whether the CA has been told that it may ask.
+    #[serde(default)]
+    pub answered: bool,
+    /// Self-checks that failed in a row.
+    #[serde(default)]
+    pub failures: i32,
+    /// What the last self-check, or the CA, found wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A TXT record.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TxtRecord {
+    /// Its name, where the CNAMEs of `_acme-challenge` lead.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+    /// The zone that it lies in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+}
+
+/// A cert-manager CertificateRequest.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// Its name; it is in the MailCertificate's namespace.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// What the CA says about a certificate's renewal (RFC 9773).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalInfo {
+    /// The certificate that it is about, by its ARI identifier (RFC 9773, section 4.1).
+    #[serde(rename = "certificateID")]
+    pub certificate_id: String,
+    /// When the suggested window begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Time>,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+    /// The moment in the window that was drawn for this certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_at: Option<Time>,
+    /// A page where the CA explains the window.
+    #[serde(default, rename = "explanationURL", skip_serializing_if = "Option::is_none")]
+    pub explanation_url: Option<String>,
+    /// When the CA was asked last.
+    pub checked_at: Time,
+    /// When it is asked again.
+    pub next_check: Time,
+}
+
+/// The self-signed certificate in the Secret until one is issued.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Temporary {
+    /// SHA-256 over its DER, in lower-case hex.
+    #[serde(rename = "fingerprintSHA256")]
+    pub fingerprint_sha256: String,
+    /// When it expires.
+    pub not_after: Time,
+    /// The Secret's resourceVersion as it was written or last read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_resource_version: Option<String>,
+}
+
+/// A revocation (RFC 8555, section 7.6).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// The revoked revision.
+    pub revision: i64,
+    /// Its serial number, in hex.
+    pub serial: String,
+    /// Why (RFC 5280, section 5.3.1).
+    pub reason: String,
+    /// When the CA confirmed it.
+    pub time: Time,
+}
+
+/// The chain that is served with a leaf.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedChain {
+    /// The common names of the issuers, from the leaf's upwards.
+    pub issuers: Vec<String>,
+    /// The trust anchor that it was verified to, where there is a known one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
+}
+
+/// Something that is wrong, or soon will be, and stops nothing.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// One of the documented reasons.
+    pub reason: String,
+    /// The name or thing that it is about.
+    pub about: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// A legacy name that was left out.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OmittedName {
+    /// The DNS name, in A-labels.
+    pub name: String,
+    /// Why it could not be validated.
+    pub problem: String,
+    /// Since when it is left out.
+    pub since: Time,
+}
+
+/// Changes by others that were undone.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Repairs {
+    /// How often in a row, each within an hour of the one before.
+    pub count: i32,
+    /// When it was put right last.
+    pub last_time: Time,
+}
