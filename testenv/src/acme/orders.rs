@@ -105,6 +105,13 @@ impl State {
         self.authorizations[authorization].challenges[challenge].outcome = Some(outcome);
     }
 
+    /// Every challenge that is being looked at is met.
+    pub fn validate_all(&mut self) {
+        for (authorization, challenge) in self.open.clone() {
+            self.validated(authorization, challenge, Ok(()));
+        }
+    }
+
     fn reusable(&self, account: usize, name: &str, now: i64) -> Option<usize> {
         let good = |a: &Authorization| {
             let same = a.account == account && full_name(a) == name;
