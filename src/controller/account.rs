@@ -97,12 +97,13 @@ pub fn pace(class: &Class) -> (Pace, &'static str, Option<SignedDuration>) {
         Class::AccountGone => (Pace::Person, reason::ISSUER_NOT_READY, None),
         Class::OrderLost => (Pace::Transient, reason::ORDER_REFUSED, None),
         Class::Refused => (Pace::Refusal, reason::ORDER_REFUSED, None),
+        Class::Unusable => (Pace::Refusal, reason::ISSUED_INVALID, None),
     }
 }
 
 /// An ACME failure as a failed step.
 pub fn failure(failure: AcmeFailure) -> StepFailure {
     let (pace, reason, retry_after) = pace(&failure.class);
-    let order_lost = matches!(failure.class, Class::OrderLost | Class::Refused);
+    let order_lost = matches!(failure.class, Class::OrderLost | Class::Refused | Class::Unusable);
     StepFailure { pace, reason, message: failure.words, retry_after, order_lost }
 }

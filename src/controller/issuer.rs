@@ -94,7 +94,8 @@ impl Subject for Issuers {
             },
             Action::CreateAccountKey { secret_name } => create_key(context, &world.object, &secret_name).await?,
             Action::Register { server, contacts, key } => {
-                let registered = async { register(&server, &http, &key_from_pem(&key.0)?, &contacts, true).await };
+                let registered =
+                    async { register(&server, &http, &key_from_pem(&key.0)?, &contacts, true, None).await };
                 match registered.await {
                     Ok(a) => Fact::Registered(AccountFact { uri: a.uri, thumbprint: a.thumbprint }),
                     Err(e) => Fact::Failed(failed(e, reason::ACCOUNT_REFUSED)),
@@ -172,7 +173,7 @@ fn failed(failure: AcmeFailure, refused: &str) -> StepFailure {
     let (pace, _, retry_after): (_, _, Option<SignedDuration>) = account::pace(&failure.class);
     let reason = match failure.class {
         Class::Transient { .. } | Class::RateLimited { .. } => reason::SERVER_UNAVAILABLE,
-        Class::NeedsUser | Class::OrderLost | Class::AccountGone | Class::Refused => refused,
+        Class::NeedsUser | Class::OrderLost | Class::AccountGone | Class::Refused | Class::Unusable => refused,
     };
     StepFailure { pace, reason: reason.to_owned(), message: failure.words, retry_after }
 }

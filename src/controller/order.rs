@@ -16,8 +16,9 @@ use crate::decide::certificate::world::{
     AuthorizationView, Fact, Fresh, Http01View, KeyPair, OrderStatus, OrderView, Origin, StepFailure,
 };
 use crate::issuers::acme::account::AcmeAccount;
+use crate::issuers::acme::challenge::{self, AuthorizationStatus, ChallengeKind, ChallengeStatus};
 use crate::issuers::acme::failure::AcmeFailure;
-use crate::issuers::acme::order::{self, AuthorizationStatus, ChallengeStatus, OrderRequest};
+use crate::issuers::acme::order::{self, OrderRequest};
 use crate::pki::{Chain, PemLimits, PrivateKey};
 use crate::solvers::http01::selfcheck::{SelfCheck, self_check};
 use kube::ResourceExt;
@@ -88,7 +89,8 @@ pub async fn answer(
     names: Vec<String>,
 ) -> Result<Fact, PassError> {
     let (account, _turn) = account_or_failed!(context, object, Turn::Next);
-    Ok(fact(account.answer(url, &names).await, |()| Fact::Answered(names.clone())))
+    let chosen: Vec<_> = names.iter().map(|name| (name.clone(), ChallengeKind::Http01)).collect();
+    Ok(fact(account.answer(url, &chosen).await, |()| Fact::Answered(names.clone())))
 }
 
 /// Sends the CSR.
@@ -150,16 +152,17 @@ fn view(order: order::OrderView) -> OrderView {
     }
 }
 
-fn authorization(authorization: order::AuthorizationView) -> AuthorizationView {
+fn authorization(authorization: challenge::AuthorizationView) -> AuthorizationView {
     let valid = authorization.status == AuthorizationStatus::Valid;
+    let http01 = authorization.challenge(&ChallengeKind::Http01).cloned();
     let error = authorization.error;
     AuthorizationView {
         name: authorization.name,
         valid,
         failed: !valid && authorization.status != AuthorizationStatus::Pending,
-        http01: authorization.http01.map(|h| Http01View {
-            token: h.token,
-            key_authorization: h.key_authorization,
+        http01: http01.map(|h| Http01View {
+            token: h.token.unwrap_or_default(),
+            key_authorization: h.key_authorization.unwrap_or_default(),
             pending: h.status == ChallengeStatus::Pending,
             error: h.error.or(error),
         }),

@@ -26,6 +26,10 @@ use super::{metrics::Metrics, settings::KubeSettings};
 /// Largest answer that is read. A page of 500 objects of the largest size that etcd stores is below it.
 const MAX_ANSWER: usize = 768 << 20;
 
+/// A request's extension: the largest answer to it that is read, in bytes. For what is not the API server's own.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxAnswer(pub usize);
+
 /// No client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -142,11 +146,12 @@ where
         if let Some(metrics) = &self.metrics {
             metrics.api_request(kind.verb, &kind.resource);
         }
+        let limit = request.extensions().get().map_or(MAX_ANSWER, |MaxAnswer(limit)| *limit);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let finished = tokio::time::timeout(after, async {
                 let (head, body) = answer.await.map_err(Into::into)?.into_parts();
-                let body = if kind.streams { stream(body) } else { whole(body).await? };
+                let body = if kind.streams { stream(body) } else { whole(body, limit).await? };
                 Ok(Response::from_parts(head, body))
             });
             finished
@@ -164,12 +169,12 @@ where
     Box::new(body.map_err(Into::into))
 }
 
-async fn whole<B>(body: B) -> Result<Box<DynBody>, BoxError>
+async fn whole<B>(body: B, limit: usize) -> Result<Box<DynBody>, BoxError>
 where
     B: HttpBody<Data = bytes::Bytes> + Send + Unpin,
     B::Error: Into<BoxError>,
 {
-    let bytes = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+    let bytes = Limited::new(body, limit).collect().await?.to_bytes();
     Ok(Box::new(Full::new(bytes).map_err(|never| match never {})))
 }
 

@@ -7,11 +7,14 @@
 //! Every parser is bounded in bytes, reads untrusted input, and never panics.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod alpn;
+pub mod ari;
 pub mod bundle;
 pub mod cert;
 pub mod chain;
 pub mod csr;
 pub mod fingerprint;
+mod jwk;
 pub mod key;
 pub mod names;
 mod pem_blocks;
@@ -22,6 +25,8 @@ mod tests;
 pub mod trust;
 pub mod validate;
 
+pub use alpn::{AlpnDefect, acme_identifier, check_acme_identifier};
+pub use ari::ari_id;
 pub use bundle::{BundleError, ParsedBundle, SecretBundle};
 pub use cert::{CertError, Certificate, ExtendedUsages, KeyUsageBits, LinkError};
 pub use chain::{Chain, PemLimits};

@@ -13,6 +13,7 @@ mod error;
 mod imap;
 mod line;
 mod pop3;
+pub(crate) mod possession;
 mod preamble;
 mod prober;
 mod sieve;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mailcert::issuers::acme::account::{AcmeAccount, new_account_key, open, register};
+use mailcert::issuers::acme::challenge::ChallengeKind;
 use mailcert::issuers::acme::directory::directory;
 use mailcert::issuers::acme::failure::{AcmeFailure, Class};
 use mailcert::issuers::acme::http::{BoundedHttp, Limits, Trust};
@@ -219,10 +220,10 @@ async fn a_directory_is_read_and_a_wrong_one_is_the_users_to_mend() {
     let server = start(true, move |_, _, _| reply("200 OK", &[JSON], odd)).await;
     let (http, key) = (client(&server, LIMITS), new_account_key().expect("a key"));
     let url = format!("https://{}/dir", server.address);
-    let failure = register(&url, &http, &key, &[], true).await.expect_err("a failure");
+    let failure = register(&url, &http, &key, &[], true, None).await.expect_err("a failure");
     assert_eq!(failure.words, "the ACME server's directory names no valid https URL for newNonce");
     for url in ["no url", ":: no URL", ""] {
-        assert_eq!(register(url, &http, &key, &[], true).await.expect_err("a failure").class, Class::NeedsUser);
+        assert_eq!(register(url, &http, &key, &[], true, None).await.expect_err("a failure").class, Class::NeedsUser);
         assert!(open(url, &http, "https://a/", &key).await.is_err());
     }
 }
@@ -254,9 +255,10 @@ async fn unknown_challenges_are_skipped_and_odd_tokens_refused() {
             let view = seen.expect("a view");
             assert_eq!(view.retry_after, Some(Duration::from_secs(4)));
             assert_eq!(view.authorizations[0].name, "a.example");
-            assert_eq!(view.authorizations[0].other_challenge_types, ["new-99"]);
-            let http01 = view.authorizations[0].http01.as_ref().expect("http-01");
-            assert!(http01.key_authorization.starts_with("to-ken_1."));
+            let kinds: Vec<_> = view.authorizations[0].challenges.iter().map(|c| c.kind.as_str()).collect();
+            assert_eq!(kinds, ["new-99", "http-01"]);
+            let http01 = view.authorizations[0].challenge(&ChallengeKind::Http01).expect("http-01");
+            assert!(http01.key_authorization.as_deref().is_some_and(|text| text.starts_with("to-ken_1.")));
         } else {
             assert!(seen.expect_err("a failure").words.contains("token"), "{token}");
         }

@@ -1,37 +1,33 @@
 //! From an account to a certificate, with Pebble as the CA.
 
-use std::collections::HashMap;
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use instant_acme::{Account, BodyWrapper, BytesResponse, HttpClient, Key};
-use mailcert::issuers::acme::account::{AcmeAccount, new_account_key, open, register};
+use mailcert::issuers::acme::account::{AcmeAccount, new_account_key, open, register, registered};
+use mailcert::issuers::acme::challenge::{AuthorizationStatus, AuthorizationView, ChallengeKind};
 use mailcert::issuers::acme::directory::directory;
 use mailcert::issuers::acme::failure::Class;
 use mailcert::issuers::acme::http::{BoundedHttp, Limits, Trust};
-use mailcert::issuers::acme::order::{AuthorizationStatus, OrderRequest, OrderStatus, OrderView};
+use mailcert::issuers::acme::order::{OrderRequest, OrderStatus, OrderView};
 use mailcert::solvers::http01::responder::{ChallengeTable, Entry, router};
 use mailcert::solvers::http01::selfcheck::{SelfCheck, self_check};
 use mailcert_testenv::{Pebble, PebbleOptions};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 /// Pebble, our responder where Pebble looks, and an account.
-struct Ca {
-    pebble: Pebble,
-    http: BoundedHttp,
+pub struct Ca {
+    pub pebble: Pebble,
+    pub http: BoundedHttp,
     table: ChallengeTable,
     check: SelfCheck,
-    key: Zeroizing<Vec<u8>>,
-    uri: String,
+    pub key: Zeroizing<Vec<u8>>,
+    pub uri: String,
 }
 
 impl Ca {
-    async fn start(options: PebbleOptions, serve: bool) -> Self {
+    pub async fn start(options: PebbleOptions, serve: bool) -> Self {
         let pebble = Pebble::start(&options).expect("Pebble");
         let trust = Trust::Bundle { pem: pebble.ca_pem().into(), and_mozilla: false };
         let http = BoundedHttp::new(&trust, Limits::default()).expect("a client");
@@ -49,12 +45,12 @@ impl Ca {
         };
         let key = new_account_key().expect("a key");
         let contacts = ["first@example.com".to_string()];
-        let account = register(&pebble.directory_url(), &http, &key, &contacts, true).await.expect("an account");
+        let account = register(&pebble.directory_url(), &http, &key, &contacts, true, None).await.expect("an account");
         Self { pebble, http, table, check, key, uri: account.uri }
     }
 
     /// A handle as a restarted operator has it.
-    async fn fresh(&self) -> AcmeAccount {
+    pub async fn fresh(&self) -> AcmeAccount {
         open(&self.pebble.directory_url(), &self.http, &self.uri, &self.key).await.expect("a handle")
     }
 
@@ -71,7 +67,7 @@ impl Ca {
     }
 
     /// Every step with a handle of its own, and every step twice.
-    async fn issue(&self, names: &[&str]) -> String {
+    pub async fn issue(&self, names: &[&str]) -> String {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         for name in &names {
             self.pebble.set_a(name, Ipv4Addr::LOCALHOST).expect("a record");
@@ -86,12 +82,12 @@ impl Ca {
             checked.expect("the responder answers");
         }
         for _ in 0..2 {
-            self.fresh().await.answer(&url, &names).await.expect("an answer");
+            self.fresh().await.answer(&url, &http01(&names)).await.expect("an answer");
         }
         let ready = self.until(&url, OrderStatus::Ready).await;
         assert!(ready.authorizations.is_empty());
         self.table.remove("mail/mx");
-        self.fresh().await.answer(&url, &names).await.expect("nothing to answer");
+        self.fresh().await.answer(&url, &http01(&names)).await.expect("nothing to answer");
         assert!(self.fresh().await.download(&url).await.is_err(), "nothing to download yet");
         let csr = csr(&names);
         for _ in 0..2 {
@@ -107,18 +103,22 @@ impl Ca {
 }
 
 fn entries(view: &OrderView) -> Vec<Entry> {
-    let entry = |authorization: &mailcert::issuers::acme::order::AuthorizationView| {
-        let http01 = authorization.http01.as_ref().expect("http-01");
+    let entry = |authorization: &AuthorizationView| {
+        let challenge = authorization.challenge(&ChallengeKind::Http01).expect("http-01");
         Entry {
             host: authorization.name.clone(),
-            token: http01.token.clone(),
-            key_authorization: http01.key_authorization.clone(),
+            token: challenge.token.clone().expect("a token"),
+            key_authorization: challenge.key_authorization.clone().expect("a key authorization"),
         }
     };
     view.authorizations.iter().map(entry).collect()
 }
 
-fn csr(names: &[String]) -> Vec<u8> {
+pub fn http01(names: &[String]) -> Vec<(String, ChallengeKind)> {
+    names.iter().map(|name| (name.clone(), ChallengeKind::Http01)).collect()
+}
+
+pub fn csr(names: &[String]) -> Vec<u8> {
     let key = rcgen::KeyPair::generate().expect("a key");
     let mut params = rcgen::CertificateParams::new(names.to_vec()).expect("names");
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -141,7 +141,7 @@ async fn every_step_can_run_on_any_thread() {
     let ca = Ca::start(PebbleOptions::default(), false).await;
     let (url, http, key, uri) = (ca.pebble.directory_url(), ca.http.clone(), ca.key.clone(), ca.uri.clone());
     let steps = tokio::spawn(async move {
-        register(&url, &http, &key, &[], true).await?;
+        register(&url, &http, &key, &[], true, None).await?;
         let account = open(&url, &http, &uri, &key).await?;
         let names = vec!["mx.example.com".to_string()];
         let order = account.new_order(&OrderRequest { names: names.clone(), ..Default::default() }).await?.url;
@@ -181,7 +181,7 @@ async fn alternate_chains_are_found_and_read() {
     let url =
         account.new_order(&OrderRequest { names: names.clone(), ..Default::default() }).await.expect("an order").url;
     ca.table.replace_for("mail/mx".into(), entries(&account.look(&url).await.expect("a view")));
-    account.answer(&url, &names).await.expect("an answer");
+    account.answer(&url, &http01(&names)).await.expect("an answer");
     ca.until(&url, OrderStatus::Ready).await;
     account.finalize(&url, &csr(&names)).await.expect("finalized");
     ca.until(&url, OrderStatus::Valid).await;
@@ -203,13 +203,14 @@ async fn a_failed_authorization_carries_the_cas_words() {
     let names = vec!["mx.example.com".to_string()];
     let url =
         account.new_order(&OrderRequest { names: names.clone(), ..Default::default() }).await.expect("an order").url;
-    account.answer(&url, &names).await.expect("an answer");
+    account.answer(&url, &http01(&names)).await.expect("an answer");
     let failed = ca.until(&url, OrderStatus::Invalid).await;
     let authorization = &failed.authorizations[0];
     assert_eq!((authorization.name.as_str(), authorization.status), ("mx.example.com", AuthorizationStatus::Invalid));
     let words = authorization.error.as_deref().expect("the CA's words");
     assert!(words.contains("connection refused") && words.contains("urn:ietf:params:acme:error:connection"), "{words}");
-    assert_eq!(authorization.http01.as_ref().and_then(|http01| http01.error.as_deref()), Some(words));
+    let challenge = authorization.challenge(&ChallengeKind::Http01).expect("http-01");
+    assert_eq!(challenge.error.as_deref(), Some(words));
     let lost = account.download(&url).await.expect_err("no certificate");
     assert_eq!(lost.class, Class::OrderLost);
 }
@@ -244,64 +245,28 @@ async fn what_the_ca_does_not_know_or_want_has_its_class() {
     assert!(other.expect("a handle").look(&url).await.is_err(), "another key is not this account");
 }
 
-#[tokio::test]
-async fn a_wildcard_has_no_http01_challenge() {
-    let ca = Ca::start(PebbleOptions::default(), false).await;
-    let request = OrderRequest { names: vec!["*.example.com".into()], ..Default::default() };
-    let view = ca.fresh().await.new_order(&request).await.expect("an order");
-    assert_eq!(view.authorizations[0].name, "*.example.com");
-    assert_eq!(view.authorizations[0].http01, None);
-    assert!(view.authorizations[0].other_challenge_types.contains(&"dns-01".to_string()));
-}
-
-/// Notes the last account object that the server shows.
-struct Listening(BoundedHttp, Arc<Mutex<HashMap<String, serde_json::Value>>>);
-
-impl HttpClient for Listening {
-    fn request(
-        &self,
-        request: http::Request<BodyWrapper<Bytes>>,
-    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
-        let (sent, heard) = (self.0.request(request), self.1.clone());
-        Box::pin(async move {
-            let mut response = sent.await?;
-            let body = response.body.into_bytes().await.map_err(instant_acme::Error::Other)?;
-            let answer: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-            if let Some(contact) = answer.get("contact") {
-                heard.lock().expect("a lock").insert("contact".into(), contact.clone());
-            }
-            Ok(BytesResponse { parts: response.parts, body: Box::new(body) })
-        })
-    }
-}
-
-async fn contacts(ca: &Ca) -> serde_json::Value {
-    let heard = Arc::new(Mutex::new(HashMap::new()));
-    let builder = Account::builder_with_http(Box::new(Listening(ca.http.clone(), heard.clone())));
-    let der = PrivatePkcs8KeyDer::from(ca.key.to_vec());
-    let key = (Key::from_pkcs8_der(der.clone_key()).expect("a key"), PrivateKeyDer::Pkcs8(der));
-    let _ = builder.from_key(key, ca.pebble.directory_url()).await.expect("the account");
-    let heard = heard.lock().expect("a lock");
-    heard.get("contact").cloned().unwrap_or_default()
+/// What the server shows when it is asked for the account alone.
+async fn contacts(ca: &Ca) -> Vec<String> {
+    let found = registered(&ca.pebble.directory_url(), &ca.http, &ca.key).await.expect("an answer");
+    found.expect("the account").contacts
 }
 
 #[tokio::test]
 async fn registration_is_idempotent_and_keeps_contacts_current() {
     let ca = Ca::start(PebbleOptions { nonce_reject_percent: 0, ..PebbleOptions::default() }, false).await;
-    assert_eq!(contacts(&ca).await, serde_json::json!(["mailto:first@example.com"]));
+    assert_eq!(contacts(&ca).await, ["mailto:first@example.com"]);
     let url = ca.pebble.directory_url();
     for wanted in [vec!["mailto:second@example.com".to_string(), "third@example.com".into()], Vec::new()] {
         for _ in 0..2 {
-            let again = register(&url, &ca.http, &ca.key, &wanted, true).await.expect("the account");
+            let again = register(&url, &ca.http, &ca.key, &wanted, true, None).await.expect("the account");
             assert_eq!(again.uri, ca.uri);
         }
         let present = contacts(&ca).await;
-        let present = present.as_array().map(Vec::len).unwrap_or_default();
-        assert_eq!(present, wanted.len());
+        assert_eq!(present.len(), wanted.len());
     }
-    let refused = register(&url, &ca.http, &ca.key, &[], false).await.expect_err("terms");
+    let refused = register(&url, &ca.http, &ca.key, &[], false, None).await.expect_err("terms");
     assert_eq!(refused.class, Class::NeedsUser);
-    let odd = register(&url, &ca.http, &ca.key, &["tel:+1".into()], true).await.expect_err("a bad contact");
+    let odd = register(&url, &ca.http, &ca.key, &["tel:+1".into()], true, None).await.expect_err("a bad contact");
     assert_eq!(odd.class, Class::NeedsUser, "{odd}");
 }
 
@@ -316,6 +281,6 @@ async fn an_account_that_needs_a_binding_is_the_users_to_mend() {
     assert!(view.external_account_required && view.profiles.contains_key("shortlived"), "{view:?}");
     assert!(view.terms_of_service.is_some());
     let key = new_account_key().expect("a key");
-    let failure = register(&pebble.directory_url(), &http, &key, &[], true).await.expect_err("no binding");
+    let failure = register(&pebble.directory_url(), &http, &key, &[], true, None).await.expect_err("no binding");
     assert_eq!(failure.class, Class::NeedsUser, "{failure}");
 }

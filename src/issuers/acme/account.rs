@@ -1,41 +1,20 @@
 //! ACME accounts (RFC 8555 section 7.3).
 
-use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
 
-use aws_lc_rs::digest;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use instant_acme::{Account, Error, Key};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::Deserialize;
+use serde_json::json;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::directory::server_url;
-use super::failure::{About, AcmeFailure, failure_of, is_type};
-use super::http::{BoundedHttp, Seen, https_url, observed};
+use super::client::Client;
+use super::external::ExternalAccount;
+use super::failure::{About, AcmeFailure, Error, from_json};
+use super::http::{BoundedHttp, https_url};
+use super::jws::{Signer, binding};
+use crate::pki::{KeyAlgorithm, KeySpec, PrivateKey};
 
 /// The largest account key file that is read, in bytes.
 const MAX_KEY_PEM: usize = 13_000;
-
-/// How often a request is signed anew after the library has tried three nonces in vain.
-pub(crate) const NONCE_ROUNDS: usize = 6;
-
-/// Repeats a request that the server refused for its nonce, at once and a few times only: nothing was done yet.
-///
-/// A macro, because the futures of an `AsyncFnMut` cannot be shown to be `Send`.
-macro_rules! patient {
-    ($request:expr) => {{
-        let mut rounds = 1;
-        loop {
-            match $request.await {
-                Err(error) if is_bad_nonce(&error) && rounds < NONCE_ROUNDS => rounds += 1,
-                outcome => break outcome,
-            }
-        }
-    }};
-}
-pub(crate) use patient;
 
 /// A registered account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,20 +23,23 @@ pub struct AccountView {
     pub uri: String,
     /// The thumbprint of its key (RFC 7638), the second half of every key authorization.
     pub thumbprint: String,
+    /// The contacts that the server shows; empty when it shows none, as some do.
+    pub contacts: Vec<String>,
 }
 
-/// A handle for the steps that need an account. Clones are cheap and share connections.
+/// A handle for the steps that need an account. Clones are cheap and share connections and nonces.
 #[derive(Clone)]
 pub struct AcmeAccount {
-    pub(crate) account: Account,
-    step: Duration,
+    client: Client,
+    key: Arc<PrivateKey>,
+    uri: Arc<str>,
+    thumbprint: Arc<str>,
 }
 
 /// A new EC P-256 key in PKCS#8 DER. Store it before [`register`] uses it: an account whose key is lost is lost.
 pub fn new_account_key() -> Result<Zeroizing<Vec<u8>>, AcmeFailure> {
-    let (_, der) =
-        Key::generate_pkcs8().map_err(|_| AcmeFailure::transient(None, "no ACME account key could be made"))?;
-    Ok(Zeroizing::new(der.secret_pkcs8_der().to_vec()))
+    let key = PrivateKey::generate(&KeySpec::P256);
+    Ok(key.map_err(|_| AcmeFailure::transient(None, "no ACME account key could be made"))?.to_pkcs8_der())
 }
 
 /// The PEM form (`PRIVATE KEY`) in which an account key is stored.
@@ -70,139 +52,187 @@ pub fn key_to_pem(pkcs8: &[u8]) -> Zeroizing<String> {
 
 fn wrong() -> AcmeFailure {
     AcmeFailure::needs_user(
-        "the ACME account key is not an EC P-256 key in PEM (PKCS#8, \"BEGIN PRIVATE KEY\"); \
-         RSA keys and other curves cannot be used",
+        "the ACME account key is not an ECDSA key (P-256, P-384, P-521) or RSA key of 2048 to 4096 bits in PEM (PKCS#8, \
+         \"BEGIN PRIVATE KEY\")",
     )
 }
 
-/// Reads an account key in PEM: EC P-256 in PKCS#8. The words of a failure never quote the key.
+/// Reads an account key in PEM (PKCS#8): ECDSA, or RSA as cert-manager makes them. The words of a failure never quote
+/// the key.
 pub fn key_from_pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, AcmeFailure> {
     if text.len() > MAX_KEY_PEM {
         return Err(wrong());
     }
     let block = pem::parse(text).map_err(|_| wrong())?;
-    let is_pkcs8 = block.tag() == "PRIVATE KEY";
-    let der = Zeroizing::new(block.into_contents());
-    let usable = is_pkcs8 && Key::from_pkcs8_der(PrivatePkcs8KeyDer::from(der.as_slice())).is_ok();
-    if usable { Ok(der) } else { Err(wrong()) }
+    let known = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"].contains(&block.tag());
+    block.into_contents().zeroize();
+    if !known {
+        return Err(wrong());
+    }
+    let key = PrivateKey::from_pem(text).map_err(|_| wrong())?;
+    usable(&key)?;
+    Ok(key.to_pkcs8_der())
+}
+
+/// A stored account key.
+pub(crate) fn account_key(pkcs8: &[u8]) -> Result<PrivateKey, AcmeFailure> {
+    let key = PrivateKey::from_pkcs8_der(pkcs8).map_err(|_| wrong())?;
+    usable(&key)?;
+    Ok(key)
+}
+
+/// What ACME servers take: Let's Encrypt has no RSA beyond 4096 bits, and nobody has Ed25519.
+fn usable(key: &PrivateKey) -> Result<(), AcmeFailure> {
+    let spec = key.spec();
+    let good = match spec.algorithm {
+        KeyAlgorithm::Ecdsa => true,
+        KeyAlgorithm::Rsa => (2048..=4096).contains(&spec.size),
+        KeyAlgorithm::Ed25519 => false,
+    };
+    if good { Ok(()) } else { Err(wrong()) }
 }
 
 /// The thumbprint (RFC 7638) of an account key in PKCS#8: says without the server whether it is the registered one.
 ///
 /// # Errors
-/// When it is no EC P-256 key.
+/// When it is no key that ACME accounts have.
 pub fn thumbprint(pkcs8: &[u8]) -> Result<String, AcmeFailure> {
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| wrong())?;
-    // An uncompressed point (SEC 1, section 2.3.3): 0x04, then both coordinates of 32 bytes.
-    let point = key.public_key().as_ref();
-    let (Some(x), Some(y)) = (point.get(1..33), point.get(33..65)) else { return Err(wrong()) };
-    let (x, y) = (BASE64_URL_SAFE_NO_PAD.encode(x), BASE64_URL_SAFE_NO_PAD.encode(y));
-    let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes())))
+    account_key(pkcs8)?.jwk_thumbprint().map_err(|_| wrong())
 }
 
 /// Registers the account of this key at `server`, or finds it when it exists, and sets its contacts when they differ.
 ///
-/// `contacts` are mail addresses, with or without `mailto:`. Without `terms_agreed` nothing is sent.
+/// `contacts` are mail addresses, with or without `mailto:`. Without `terms_agreed` nothing is sent. `external` binds a
+/// new account to one elsewhere; an account that exists already keeps its binding.
 pub async fn register(
     server: &str,
     http: &BoundedHttp,
     key_pkcs8: &[u8],
     contacts: &[String],
     terms_agreed: bool,
+    external: Option<&ExternalAccount>,
 ) -> Result<AccountView, AcmeFailure> {
     if !terms_agreed {
         return Err(AcmeFailure::needs_user("the CA's terms of service are not agreed to"));
     }
-    let url = server_url(server);
-    https_url(url)?;
+    let key = account_key(key_pkcs8)?;
+    let client = Client::open(http, server).await?;
     let contacts: Vec<String> = contacts.iter().map(|contact| mailto(contact)).collect();
+    let mut payload = json!({"termsOfServiceAgreed": true, "contact": contacts});
+    if let Some(external) = external {
+        payload["externalAccountBinding"] = binding(external, &key, &client.urls().new_account)?;
+    }
     let step = async {
-        let (account, present) = patient!(create(url, http, key_pkcs8))?;
-        if present != contacts {
-            let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
-            patient!(account.update_contacts(&contacts))?;
+        let found = new_account(&client, &key, &payload.to_string()).await?;
+        if found.contacts == contacts {
+            return Ok(found);
         }
-        Ok(AccountView { uri: account.id().to_string(), thumbprint: account.key_thumbprint().to_string() })
+        let update = json!({"contact": contacts}).to_string();
+        let answer = client.post(&Signer::Account(&key, &found.uri), &found.uri, &update).await?;
+        Ok(AccountView { contacts: contacts_of(&answer.body), ..found })
     };
-    Ok(run(http.limits().step, About::Account, step).await?.0)
+    client.step(About::Account, step).await
 }
 
-/// The account of this key, made if there is none, and its present contacts.
-async fn create(url: &str, http: &BoundedHttp, key_pkcs8: &[u8]) -> Result<(Account, Vec<String>), Error> {
-    let der = PrivatePkcs8KeyDer::from(key_pkcs8);
-    let key = (Key::from_pkcs8_der(der.clone_key())?, PrivateKeyDer::Pkcs8(der.clone_key()));
-    let create = Account::builder_with_http(Box::new(http.clone())).create_from_key(key, url.into());
-    let (created, seen) = observed(create).await;
-    // The body is the account object; what it holds is compared only, never shown.
-    created.map(|(account, _)| (account, present_contacts(&seen))).map_err(|error| keep(error, &seen))
+/// The account that `server` knows for this key; `None` when it knows none. Nothing is registered.
+///
+/// # Errors
+/// Also when the account is deactivated: servers then refuse to show it.
+pub async fn registered(
+    server: &str,
+    http: &BoundedHttp,
+    key_pkcs8: &[u8],
+) -> Result<Option<AccountView>, AcmeFailure> {
+    let key = account_key(key_pkcs8)?;
+    let client = Client::open(http, server).await?;
+    let step = async {
+        match new_account(&client, &key, r#"{"onlyReturnExisting":true}"#).await {
+            Err(error) if error.is("accountDoesNotExist") => Ok(None),
+            found => found.map(Some),
+        }
+    };
+    client.step(About::Account, step).await
+}
+
+/// Asks `newAccount` (RFC 8555 sections 7.3 and 7.3.1).
+async fn new_account(client: &Client, key: &PrivateKey, payload: &str) -> Result<AccountView, Error> {
+    let answer = client.post(&Signer::Key(key), &client.urls().new_account, payload).await?;
+    let uri = answer.location.filter(|uri| https_url(uri).is_ok()).ok_or_else(|| {
+        AcmeFailure::transient(None, "the ACME server named no valid https URL for the account (Location)")
+    })?;
+    let account: Account = from_json(&answer.body)?;
+    if let Some(status @ ("deactivated" | "revoked")) = account.status.as_deref() {
+        return Err(AcmeFailure::needs_user(closed_words(status)).into());
+    }
+    let thumbprint = key.jwk_thumbprint().map_err(|_| wrong())?;
+    Ok(AccountView { uri, thumbprint, contacts: contacts_of(&answer.body) })
+}
+
+fn closed_words(status: &str) -> String {
+    format!("the ACME account of this key is {status}; a new account needs a new key")
+}
+
+/// The account object (RFC 8555 section 7.1.2), as far as it matters.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Account {
+    status: Option<String>,
+    contact: Vec<String>,
 }
 
 /// A handle for the account `uri` with this key. Reads the server's directory, nothing else: a wrong `uri` shows at
 /// the first step.
 pub async fn open(server: &str, http: &BoundedHttp, uri: &str, key_pkcs8: &[u8]) -> Result<AcmeAccount, AcmeFailure> {
-    let url = server_url(server);
-    https_url(url)?;
-    let builder = Account::builder_with_http(Box::new(http.clone()));
-    let step = builder.from_parts(uri.into(), PrivatePkcs8KeyDer::from(key_pkcs8), url.into());
-    let (account, _) = run(http.limits().step, About::Account, step).await?;
-    Ok(AcmeAccount { account, step: http.limits().step })
+    let key = account_key(key_pkcs8)?;
+    let thumbprint = key.jwk_thumbprint().map_err(|_| wrong())?.into();
+    let client = Client::open(http, server).await?;
+    Ok(AcmeAccount { client, key: Arc::new(key), uri: uri.into(), thumbprint })
 }
 
 impl AcmeAccount {
     /// The account's URL.
     pub fn uri(&self) -> &str {
-        self.account.id()
+        &self.uri
     }
 
-    /// The longest time of one step.
-    pub(crate) fn limit(&self) -> Duration {
-        self.step
+    /// The thumbprint of its key (RFC 7638).
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
     }
 
-    pub(crate) async fn step<T>(
-        &self,
-        about: About,
-        step: impl Future<Output = Result<T, Error>>,
-    ) -> Result<(T, Seen), AcmeFailure> {
-        run(self.step, about, step).await
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
-}
 
-async fn run<T>(
-    limit: Duration,
-    about: About,
-    step: impl Future<Output = Result<T, Error>>,
-) -> Result<(T, Seen), AcmeFailure> {
-    let (outcome, seen) = observed(tokio::time::timeout(limit, step)).await;
-    match outcome {
-        Ok(Ok(value)) => Ok((value, seen)),
-        Ok(Err(error)) => Err(failure_of(error, &seen, about)),
-        Err(_) => {
-            let words = format!("the ACME server took more than {} s for one step", limit.as_secs_f32());
-            Err(AcmeFailure::transient(None, words))
-        }
+    pub(crate) fn signer(&self) -> Signer<'_> {
+        Signer::Account(&self.key, &self.uri)
     }
-}
 
-pub(crate) fn is_bad_nonce(error: &Error) -> bool {
-    is_type(error, "badNonce")
-}
-
-/// A note inside a note: the inner one knows the status and `Retry-After` of this error.
-fn keep(error: Error, seen: &Seen) -> Error {
-    if is_bad_nonce(&error) { error } else { failure_of(error, seen, About::Account).into_error() }
+    /// Gives the account up for good (RFC 8555 section 7.3.6): the server refuses everything it asks for afterwards.
+    /// Certificates stay valid.
+    ///
+    /// # Errors
+    /// Unless the server confirms it. That the account is deactivated already comes as
+    /// [`super::failure::Class::NeedsUser`] with the server's words: servers have no code of their own for it.
+    pub async fn deactivate(&self) -> Result<(), AcmeFailure> {
+        let step = async {
+            let answer = self.client.post(&self.signer(), &self.uri, r#"{"status":"deactivated"}"#).await?;
+            let account: Account = from_json(&answer.body)?;
+            match account.status.as_deref() {
+                Some("deactivated") => Ok(()),
+                _ => Err(AcmeFailure::transient(None, "the ACME server did not deactivate the account").into()),
+            }
+        };
+        self.client.step(About::Account, step).await
+    }
 }
 
 fn mailto(contact: &str) -> String {
     if contact.contains(':') { contact.to_string() } else { format!("mailto:{contact}") }
 }
 
-fn present_contacts(seen: &Seen) -> Vec<String> {
-    let account: serde_json::Value =
-        seen.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-    let contacts = account.get("contact").and_then(|contacts| contacts.as_array()).into_iter().flatten();
-    contacts.filter_map(|contact| contact.as_str().map(String::from)).collect()
+fn contacts_of(body: &[u8]) -> Vec<String> {
+    serde_json::from_slice::<Account>(body).unwrap_or_default().contact
 }
 
 #[cfg(test)]
@@ -218,10 +248,19 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_other_clients_are_taken_over() {
+        for spec in [KeySpec::ecdsa(384), KeySpec::ecdsa(521), KeySpec::rsa(2048)] {
+            let key = PrivateKey::generate(&spec).unwrap();
+            let read = key_from_pem(key.to_pkcs8_pem().as_bytes()).unwrap();
+            assert_eq!(thumbprint(&read).unwrap(), key.jwk_thumbprint().unwrap());
+        }
+    }
+
+    #[test]
     fn other_keys_are_refused_without_being_quoted() {
-        let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap().serialize_pem();
-        let sec1 = key_to_pem(&new_account_key().unwrap()).replace("PRIVATE", "EC PRIVATE");
-        for text in [p384.as_str(), sec1.as_str(), "", "SECRET", &"x".repeat(20_000)] {
+        let ed25519 = PrivateKey::generate(&KeySpec::ED25519).unwrap().to_pkcs8_pem();
+        let odd = key_to_pem(&new_account_key().unwrap()).replace("PRIVATE", "OPENSSH PRIVATE");
+        for text in [ed25519.as_str(), odd.as_str(), "", "SECRET", &"x".repeat(20_000)] {
             let failure = key_from_pem(text.as_bytes()).unwrap_err();
             assert_eq!(failure.class, super::super::failure::Class::NeedsUser);
             assert!(!failure.words.contains("SECRET"));

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, LINK, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, LOCATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 use serde::de::IgnoredAny;
 
-use super::failure::{AcmeFailure, Class};
+use super::failure::{AcmeFailure, Answered, Class, Error, Problem};
 use super::http::https_url;
 
 /// The longest `Retry-After` that is believed; what is longer is cut to it.
@@ -17,62 +17,85 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How many links to alternate chains are kept of one answer.
 const MAX_ALTERNATES: usize = 8;
 
-/// Refuses every answer that no ACME server gives, without quoting it.
-pub(super) fn judge(
-    method: &Method,
-    parts: &http::response::Parts,
-    body: &Bytes,
-    retry_after: Option<Duration>,
-) -> Result<(), AcmeFailure> {
-    let status = parts.status;
-    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
+/// A successful answer.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// The anti-replay nonce for a later request (RFC 8555 section 6.5).
+    pub(crate) nonce: Option<String>,
+    /// The URL of what was made.
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<Duration>,
+    /// Links to alternate chains.
+    pub(crate) alternates: Vec<String>,
+    pub(crate) body: Bytes,
+}
+
+/// The answer to a request, unless it is an error or no answer that an ACME server gives, which is never quoted.
+///
+/// The nonce of an error is in the [`Error`] itself.
+pub(super) fn judge(method: &Method, parts: http::response::Parts, body: Bytes) -> Result<Answer, Error> {
+    let (status, retry_after) = (parts.status, retry_after(&parts.headers, Timestamp::now()));
     if status.is_redirection() {
         let words = format!(
             "the ACME server answered {} (a redirect), which ACME does not use; check the server's URL",
             status.as_u16()
         );
-        return Err(AcmeFailure::transient(retry_after, words));
+        return Err(AcmeFailure::transient(retry_after, words).into());
     }
     if !status.is_success() {
-        if is_problem(&parts.headers, body) {
-            return Ok(());
-        }
-        let kind = if is_json { "an ACME problem document" } else { "JSON" };
-        let words = format!("the ACME server answered {} {} instead of {kind}", status.as_u16(), media_type(parts));
-        return Err(match status {
-            StatusCode::TOO_MANY_REQUESTS => AcmeFailure::new(Class::RateLimited { retry_after }, words),
-            _ => AcmeFailure::transient(retry_after, words),
-        });
+        return Err(refusal(&parts, &body, retry_after));
     }
+    let is_json = || serde_json::from_slice::<IgnoredAny>(&body).is_ok();
     let is_certificate = body.starts_with(b"-----BEGIN CERTIFICATE-----");
-    if method != Method::HEAD && !body.is_empty() && !is_json && !is_certificate {
-        let words = format!("the ACME server answered {} {} instead of JSON", status.as_u16(), media_type(parts));
-        return Err(AcmeFailure::transient(retry_after, words));
+    if method != Method::HEAD && !body.is_empty() && !is_certificate && !is_json() {
+        let words = format!("the ACME server answered {} {} instead of JSON", status.as_u16(), media_type(&parts));
+        return Err(Error::Garbled(AcmeFailure::transient(retry_after, words)));
     }
-    if method == Method::GET { check_directory_urls(body) } else { Ok(()) }
+    let text = |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(String::from);
+    Ok(Answer {
+        nonce: nonce(&parts.headers),
+        location: text(&LOCATION),
+        retry_after,
+        alternates: alternates(&parts.headers),
+        body,
+    })
+}
+
+fn refusal(parts: &http::response::Parts, body: &Bytes, retry_after: Option<Duration>) -> Error {
+    let status = parts.status;
+    if let Some(problem) = problem(&parts.headers, body) {
+        let nonce = nonce(&parts.headers);
+        return Error::Problem(Box::new(Answered { problem, status, retry_after, nonce }));
+    }
+    if body.is_empty() {
+        return Error::Bare(status, retry_after);
+    }
+    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    let kind = if is_json { "an ACME problem document" } else { "JSON" };
+    let words = format!("the ACME server answered {} {} instead of {kind}", status.as_u16(), media_type(parts));
+    let failure = match status {
+        StatusCode::TOO_MANY_REQUESTS => AcmeFailure::new(Class::RateLimited { retry_after }, words),
+        _ => AcmeFailure::transient(retry_after, words),
+    };
+    failure.into()
+}
+
+/// `Replay-Nonce` (RFC 8555 section 6.5.1). Its characters should be base64url, which is the server's affair.
+fn nonce(headers: &HeaderMap) -> Option<String> {
+    let nonce = headers.get("replay-nonce")?.to_str().ok()?;
+    let valid = (1..=512).contains(&nonce.len()) && nonce.bytes().all(|b| b.is_ascii_graphic());
+    valid.then(|| nonce.to_owned())
 }
 
 /// Only what is a problem document may be quoted: any JSON with a `detail` could be another service's secret.
-fn is_problem(headers: &HeaderMap, body: &Bytes) -> bool {
-    let Ok(problem) = serde_json::from_slice::<instant_acme::Problem>(body) else { return false };
-    let typed = problem.r#type.is_some_and(|kind| kind.starts_with("urn:ietf:params:acme:error:"));
+fn problem(headers: &HeaderMap, body: &Bytes) -> Option<Problem> {
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    let typed = !problem.short_type().is_empty();
     let declared = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/problem+json"));
-    typed || declared
-}
-
-/// The library panics on a `newNonce` that is not a URL, so a directory that has one never reaches it.
-fn check_directory_urls(body: &Bytes) -> Result<(), AcmeFailure> {
-    let directory: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    for field in super::directory::REQUIRED {
-        if directory.get(field).and_then(|url| url.as_str()).is_some_and(|url| https_url(url).is_err()) {
-            let words = format!("the ACME server's directory names no valid https URL for {field}");
-            return Err(AcmeFailure::needs_user(words));
-        }
-    }
-    Ok(())
+    (typed || declared).then_some(problem)
 }
 
 /// The media type an answer declares, without its parameters, bounded.
@@ -159,6 +182,7 @@ mod tests {
         let problem = headers(CONTENT_TYPE, &["application/problem+json; charset=utf-8"]);
         let secret = Bytes::from_static(br#"{"detail":"s3cret"}"#);
         let typed = Bytes::from_static(br#"{"type":"urn:ietf:params:acme:error:caa"}"#);
-        assert!(!is_problem(&plain, &secret) && is_problem(&problem, &secret) && is_problem(&plain, &typed));
+        assert!(super::problem(&plain, &secret).is_none());
+        assert!(super::problem(&problem, &secret).is_some() && super::problem(&plain, &typed).is_some());
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::failure::{AcmeFailure, printable};
-use super::http::BoundedHttp;
+use super::failure::{About, AcmeFailure, printable};
+use super::http::{BoundedHttp, https_url};
 
 /// What every directory must name.
-pub(crate) const REQUIRED: [&str; 3] = ["newNonce", "newAccount", "newOrder"];
+const REQUIRED: [&str; 3] = ["newNonce", "newAccount", "newOrder"];
 
 /// The most profiles that are kept of a directory.
 const MAX_PROFILES: usize = 32;
@@ -33,23 +33,57 @@ pub struct DirectoryView {
 /// The directory URL of `server`: Let's Encrypt's for `LetsEncrypt` and `LetsEncryptStaging`, else `server` itself.
 pub fn server_url(server: &str) -> &str {
     match server {
-        "LetsEncrypt" => instant_acme::LetsEncrypt::Production.url(),
-        "LetsEncryptStaging" => instant_acme::LetsEncrypt::Staging.url(),
+        "LetsEncrypt" => "https://acme-v02.api.letsencrypt.org/directory",
+        "LetsEncryptStaging" => "https://acme-staging-v02.api.letsencrypt.org/directory",
         url => url,
     }
 }
 
+/// Where the server takes which request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Urls {
+    pub(crate) new_nonce: String,
+    pub(crate) new_account: String,
+    pub(crate) new_order: String,
+    pub(crate) revoke_cert: Option<String>,
+    pub(crate) key_change: Option<String>,
+    pub(crate) renewal_info: Option<String>,
+}
+
 /// Reads the directory of `server` (a URL, or one of [`server_url`]'s names).
 pub async fn directory(http: &BoundedHttp, server: &str) -> Result<DirectoryView, AcmeFailure> {
-    let body = http.get_json(server_url(server)).await?;
-    let directory: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(view(&read(http, server).await?))
+}
+
+/// The URLs in the directory of `server`.
+pub(crate) async fn urls(http: &BoundedHttp, server: &str) -> Result<Urls, AcmeFailure> {
+    let directory = read(http, server).await?;
+    let url = |field: &str| directory.get(field).and_then(Value::as_str).map(String::from);
+    let required = |field: &str| url(field).unwrap_or_default();
+    Ok(Urls {
+        new_nonce: required("newNonce"),
+        new_account: required("newAccount"),
+        new_order: required("newOrder"),
+        revoke_cert: url("revokeCert"),
+        key_change: url("keyChange"),
+        renewal_info: url("renewalInfo"),
+    })
+}
+
+async fn read(http: &BoundedHttp, server: &str) -> Result<Value, AcmeFailure> {
+    let answer = http.get(server_url(server)).await.map_err(|error| error.about(About::Account))?;
+    let directory: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     for field in REQUIRED {
-        if !directory.get(field).is_some_and(Value::is_string) {
+        let Some(url) = directory.get(field).and_then(Value::as_str) else {
             let words = format!("the answer is not an ACME directory: it lacks {field}; check the issuer's server URL");
+            return Err(AcmeFailure::needs_user(words));
+        };
+        if https_url(url).is_err() {
+            let words = format!("the ACME server's directory names no valid https URL for {field}");
             return Err(AcmeFailure::needs_user(words));
         }
     }
-    Ok(view(&directory))
+    Ok(directory)
 }
 
 fn view(directory: &Value) -> DirectoryView {

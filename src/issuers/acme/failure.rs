@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use instant_acme::{Error, Problem};
+use serde::Deserialize;
 
-use super::http::Seen;
+use super::http::https_url;
 
 /// The longest text that is taken over from a CA, in characters.
 pub const MAX_WORDS: usize = 500;
@@ -32,6 +32,9 @@ pub enum Class {
     AccountGone,
     /// The CA says no to these names or to this certificate request.
     Refused,
+    /// The answer is well-formed and makes no sense, or is beyond every bound (a renewal window that ends before it
+    /// starts, a chain of twenty certificates). Asking again brings the same: say so, and do without it.
+    Unusable,
 }
 
 /// A failed ACME step.
@@ -68,9 +71,9 @@ impl AcmeFailure {
         Self::new(Class::NeedsUser, words)
     }
 
-    /// Carries this failure through code that speaks [`instant_acme::Error`].
-    pub(crate) fn into_error(self) -> Error {
-        Error::Other(Box::new(self))
+    /// A failure because of what the server gave.
+    pub(crate) fn unusable(words: impl AsRef<str>) -> Self {
+        Self::new(Class::Unusable, words)
     }
 }
 
@@ -83,31 +86,99 @@ pub(crate) enum About {
     NewOrder,
     /// An order that exists, its authorizations or its certificate.
     Order,
+    /// The revocation of a certificate.
+    Revocation,
+    /// The renewal information of a certificate, which one can do without.
+    RenewalInfo,
 }
 
-/// Turns the library's error into a failure; `seen` is what the HTTP layer noted in the same step.
-pub(crate) fn failure_of(error: Error, seen: &Seen, about: About) -> AcmeFailure {
-    match error {
-        Error::Api(problem) => of_problem(&problem, seen, about),
-        Error::Other(other) => match other.downcast::<AcmeFailure>() {
-            // An order's URL that answers 404 and nothing else is how a CA without problem documents says "unknown".
-            Ok(_) if about == About::Order && seen.status == Some(StatusCode::NOT_FOUND) && seen.empty => {
+/// Why a request brought no result, before it is known what it was about.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The server's problem document (RFC 8555 section 6.7).
+    Problem(Box<Answered>),
+    /// An error status with an empty body.
+    Bare(StatusCode, Option<Duration>),
+    /// A success whose body is neither JSON nor a certificate.
+    Garbled(AcmeFailure),
+    /// Everything else.
+    Failed(AcmeFailure),
+}
+
+/// A problem document with what the answer's head says.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) problem: Problem,
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<Duration>,
+    /// For a later request (RFC 8555 section 6.5).
+    pub(crate) nonce: Option<String>,
+}
+
+impl From<AcmeFailure> for Error {
+    fn from(failure: AcmeFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// A problem document (RFC 9457) as ACME uses it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Problem {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    detail: Option<String>,
+    /// Where a person can do what `userActionRequired` asks for (RFC 8555 section 7.3.3).
+    instance: Option<String>,
+    #[serde(default)]
+    subproblems: Vec<Subproblem>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Subproblem {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    detail: Option<String>,
+    identifier: Option<SubIdentifier>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct SubIdentifier {
+    value: String,
+}
+
+impl Error {
+    /// Whether it is the server's problem document of this type.
+    pub(crate) fn is(&self, kind: &str) -> bool {
+        matches!(self, Self::Problem(answered) if answered.problem.short_type() == kind)
+    }
+
+    /// The failure that this is in a request about `about`.
+    pub(crate) fn about(self, about: About) -> AcmeFailure {
+        match self {
+            Self::Problem(answered) => of_problem(&answered, about),
+            // How a CA without problem documents says "unknown".
+            Self::Bare(StatusCode::NOT_FOUND, _) if about == About::Order => {
                 AcmeFailure::new(Class::OrderLost, "the ACME server does not know this order any more (404)")
             }
-            Ok(failure) => *failure,
-            Err(other) => AcmeFailure::transient(None, format!("the ACME request failed: {other}")),
-        },
-        Error::Json(error) => AcmeFailure::transient(None, json_words(&error)),
-        Error::KeyRejected => AcmeFailure::needs_user("the ACME account key is not an EC P-256 key in PKCS#8"),
-        Error::Unsupported(what) => AcmeFailure::needs_user(format!("the ACME server does not support {what}")),
-        Error::InvalidUri(_) | Error::Http(_) if about == About::Order => {
-            AcmeFailure::new(Class::OrderLost, "the order's URL is not a valid URL")
+            Self::Bare(status, _) if about == About::RenewalInfo && status.is_client_error() => {
+                AcmeFailure::unusable(format!("the ACME server does not know this certificate ({})", status.as_u16()))
+            }
+            Self::Bare(status, retry_after) => {
+                let words = format!("the ACME server answered {} without saying why", status.as_u16());
+                match status {
+                    StatusCode::TOO_MANY_REQUESTS => AcmeFailure::new(Class::RateLimited { retry_after }, words),
+                    _ => AcmeFailure::transient(retry_after, words),
+                }
+            }
+            Self::Garbled(failure) if about == About::RenewalInfo => AcmeFailure::unusable(failure.words),
+            Self::Garbled(failure) | Self::Failed(failure) => failure,
         }
-        Error::InvalidUri(_) | Error::Http(_) => AcmeFailure::needs_user("the ACME server's URL is not a valid URL"),
-        Error::Str(what) => AcmeFailure::transient(None, format!("the ACME server's answer is incomplete: {what}")),
-        Error::Timeout(_) => AcmeFailure::transient(None, "the ACME server did not finish in time"),
-        other => AcmeFailure::transient(None, format!("the ACME request failed: {other}")),
     }
+}
+
+/// Reads an answer's JSON. The words of a failure hold no part of it.
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AcmeFailure> {
+    serde_json::from_slice(body).map_err(|error| AcmeFailure::transient(None, json_words(&error)))
 }
 
 /// serde's messages quote the values they stumble over, so only the name of a missing field is taken from them.
@@ -119,17 +190,16 @@ fn json_words(error: &serde_json::Error) -> String {
     }
 }
 
-fn of_problem(problem: &Problem, seen: &Seen, about: About) -> AcmeFailure {
-    let words = problem_words(problem);
-    let retry_after = seen.retry_after;
-    let kind = problem.r#type.as_deref().unwrap_or_default();
-    let class = match short_type(kind) {
+fn of_problem(answered: &Answered, about: About) -> AcmeFailure {
+    let Answered { problem, status, retry_after, .. } = answered;
+    let retry_after = *retry_after;
+    let class = match problem.short_type() {
         "rateLimited" => Class::RateLimited { retry_after },
-        _ if seen.status == Some(StatusCode::TOO_MANY_REQUESTS) => Class::RateLimited { retry_after },
+        _ if *status == StatusCode::TOO_MANY_REQUESTS => Class::RateLimited { retry_after },
         "accountDoesNotExist" => Class::AccountGone,
         "badNonce" | "serverInternal" | "orderNotReady" => Class::Transient { retry_after },
         // "No order for this ID", "order is expired": CAs word and type it differently, but all say 404.
-        _ if about == About::Order && seen.status == Some(StatusCode::NOT_FOUND) => Class::OrderLost,
+        _ if about == About::Order && *status == StatusCode::NOT_FOUND => Class::OrderLost,
         "externalAccountRequired"
         | "userActionRequired"
         | "invalidContact"
@@ -139,22 +209,48 @@ fn of_problem(problem: &Problem, seen: &Seen, about: About) -> AcmeFailure {
         | "badSignatureAlgorithm" => Class::NeedsUser,
         "badPublicKey" | "malformed" if about == About::Account => Class::NeedsUser,
         "compound" => of_subproblems(problem, retry_after),
+        _ if about == About::RenewalInfo && status.is_client_error() => Class::Unusable,
         kind if refuses(kind) => Class::Refused,
         _ => Class::Transient { retry_after },
     };
-    AcmeFailure { class, words }
+    AcmeFailure { class, words: with_advice(problem) }
+}
+
+/// The CA's words, and what to do where they do not say it.
+fn with_advice(problem: &Problem) -> String {
+    let words = problem_words(problem);
+    let advice = match problem.short_type() {
+        "userActionRequired" => match problem.instance.as_deref().filter(|url| https_url(url).is_ok()) {
+            Some(url) => format!("; do what the CA asks for at {}", printable(url, 300)),
+            None => "; the CA wants a person to act, often to agree to changed terms of service".to_owned(),
+        },
+        "invalidProfile" => "; choose one of the profiles in the issuer's status.acme.profiles".to_owned(),
+        "accountDoesNotExist" => "; the CA does not know the issuer's ACME account (any more)".to_owned(),
+        "externalAccountRequired" => "; the issuer needs spec.acme.externalAccountBinding".to_owned(),
+        _ => return words,
+    };
+    let room = MAX_WORDS.saturating_sub(advice.chars().count());
+    format!("{}{advice}", printable(&words, room))
 }
 
 /// Whether a problem type is a no to the names or to the request itself (RFC 8555 section 6.7, RFC 9773 section 5).
 fn refuses(kind: &str) -> bool {
-    ["rejectedIdentifier", "unsupportedIdentifier", "caa", "malformed", "badCSR", "badPublicKey", "alreadyReplaced"]
-        .contains(&kind)
+    [
+        "rejectedIdentifier",
+        "unsupportedIdentifier",
+        "caa",
+        "malformed",
+        "badCSR",
+        "badPublicKey",
+        "alreadyReplaced",
+        "badRevocationReason",
+    ]
+    .contains(&kind)
 }
 
 fn of_subproblems(problem: &Problem, retry_after: Option<Duration>) -> Class {
-    let has = |wanted: &dyn Fn(&str) -> bool| {
-        problem.subproblems.iter().filter_map(|sub| sub.r#type.as_deref()).any(|kind| wanted(short_type(kind)))
-    };
+    let has =
+        |wanted: &dyn Fn(&str) -> bool| problem.subproblems.iter().any(|sub| wanted(short_type(sub.kind.as_deref())));
     if has(&|kind| kind == "rateLimited") {
         Class::RateLimited { retry_after }
     } else if has(&refuses) {
@@ -164,25 +260,26 @@ fn of_subproblems(problem: &Problem, retry_after: Option<Duration>) -> Class {
     }
 }
 
-/// Whether `error` is the server's problem document of this type.
-pub(crate) fn is_type(error: &Error, kind: &str) -> bool {
-    matches!(error, Error::Api(problem) if problem.r#type.as_deref().map(short_type) == Some(kind))
+impl Problem {
+    /// `caa` of `urn:ietf:params:acme:error:caa`; empty for a type that is not ACME's.
+    pub(crate) fn short_type(&self) -> &str {
+        short_type(self.kind.as_deref())
+    }
 }
 
-/// `caa` of `urn:ietf:params:acme:error:caa`; empty for a type that is not ACME's.
-fn short_type(kind: &str) -> &str {
-    kind.strip_prefix("urn:ietf:params:acme:error:").unwrap_or_default()
+fn short_type(kind: Option<&str>) -> &str {
+    kind.and_then(|kind| kind.strip_prefix("urn:ietf:params:acme:error:")).unwrap_or_default()
 }
 
 /// A CA's problem document in one line: detail, type, and the same for each of its parts.
 pub(crate) fn problem_words(problem: &Problem) -> String {
-    let mut words = part(problem.detail.as_deref(), problem.r#type.as_deref());
+    let mut words = part(problem.detail.as_deref(), problem.kind.as_deref());
     for sub in problem.subproblems.iter().take(20) {
         words.push_str("; ");
         if let Some(identifier) = &sub.identifier {
-            words.push_str(&format!("for {}: ", identifier.authorized(false)));
+            words.push_str(&format!("for {}: ", printable(&identifier.value, 253)));
         }
-        words.push_str(&part(sub.detail.as_deref(), sub.r#type.as_deref()));
+        words.push_str(&part(sub.detail.as_deref(), sub.kind.as_deref()));
     }
     printable(&words, MAX_WORDS)
 }
@@ -231,13 +328,9 @@ mod tests {
     use super::*;
 
     fn failed(json: &str, status: u16, retry_after: Option<u64>, about: About) -> AcmeFailure {
-        let problem: Problem = serde_json::from_str(json).unwrap();
-        let seen = Seen {
-            status: StatusCode::from_u16(status).ok(),
-            retry_after: retry_after.map(Duration::from_secs),
-            ..Seen::default()
-        };
-        failure_of(Error::Api(problem), &seen, about)
+        let problem = serde_json::from_str(json).unwrap();
+        let (status, retry_after) = (StatusCode::from_u16(status).unwrap(), retry_after.map(Duration::from_secs));
+        Error::Problem(Box::new(Answered { problem, status, retry_after, nonce: None })).about(about)
     }
 
     fn typed(kind: &str, status: u16, about: About) -> Class {
@@ -306,7 +399,12 @@ mod tests {
         let error = serde_json::from_str::<Vec<u8>>(r#""SECRET""#).unwrap_err();
         assert!(error.to_string().contains("SECRET"));
         assert!(!json_words(&error).contains("SECRET"));
-        let missing = serde_json::from_str::<instant_acme::OrderState>("{}").unwrap_err();
-        assert_eq!(json_words(&missing), "the ACME server's answer lacks the field status");
+        #[derive(Debug, Deserialize)]
+        struct Object {
+            #[allow(dead_code)]
+            status: String,
+        }
+        let missing = from_json::<Object>(b"{}").unwrap_err();
+        assert_eq!(missing.words, "the ACME server's answer lacks the field status");
     }
 }

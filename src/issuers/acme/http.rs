@@ -1,25 +1,20 @@
-//! The HTTP layer of the ACME client: HTTPS only, bounded in time and bytes, no redirects, and a note of what the
-//! ACME library drops (`Retry-After`, links to alternate chains).
+//! The HTTP layer of the ACME client: HTTPS only, bounded in time and bytes, no redirects.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderValue, USER_AGENT};
-use http::{Request, StatusCode, Uri};
-use http_body_util::BodyExt;
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
-use k8s_openapi::jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::answer::{alternates, judge, retry_after};
-use super::failure::{AcmeFailure, printable};
+use super::answer::{Answer, judge};
+use super::failure::{AcmeFailure, Error, printable};
 
 /// The largest CA bundle that is read, in bytes (the size of the whole Mozilla bundle, rounded up).
 const MAX_CA_BUNDLE: usize = 330_000;
@@ -80,7 +75,7 @@ pub enum Trust {
 /// The HTTPS client under every ACME request. Clones share connections.
 #[derive(Clone)]
 pub struct BoundedHttp {
-    client: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     limits: Limits,
 }
 
@@ -111,25 +106,32 @@ impl BoundedHttp {
     }
 
     /// A plain GET whose answer is JSON.
-    pub(crate) async fn get_json(&self, url: &str) -> Result<Bytes, AcmeFailure> {
-        let request = Request::builder()
-            .uri(https_url(url)?)
-            .body(BodyWrapper::default())
-            .map_err(|_| AcmeFailure::needs_user("the ACME server's URL is not a valid URL"))?;
-        Ok(self.clone().exchange(request).await?.1)
+    pub(crate) async fn get(&self, url: &str) -> Result<Answer, Error> {
+        self.exchange(Method::GET, url, Bytes::new()).await
     }
 
-    async fn exchange(
-        self,
-        mut request: Request<BodyWrapper<Bytes>>,
-    ) -> Result<(http::response::Parts, Bytes), AcmeFailure> {
-        let method = request.method().clone();
-        request
-            .headers_mut()
-            .insert(USER_AGENT, HeaderValue::from_static(concat!("mailcert/", env!("CARGO_PKG_VERSION"))));
-        // The library builds requests to what the directory says; a directory over https may name http.
-        https_url(&request.uri().to_string())?;
-        let host = request.uri().authority().map(|host| printable(host.as_str(), 255)).unwrap_or_default();
+    /// A request for nothing but the answer's headers.
+    pub(crate) async fn head(&self, url: &str) -> Result<Answer, Error> {
+        self.exchange(Method::HEAD, url, Bytes::new()).await
+    }
+
+    /// Sends a JSON Web Signature (RFC 8555 section 6.2).
+    pub(crate) async fn post(&self, url: &str, jws: String) -> Result<Answer, Error> {
+        self.exchange(Method::POST, url, jws.into()).await
+    }
+
+    async fn exchange(&self, method: Method, url: &str, body: Bytes) -> Result<Answer, Error> {
+        // A directory over https may name http.
+        let uri = https_url(url)?;
+        let host = uri.authority().map(|host| printable(host.as_str(), 255)).unwrap_or_default();
+        let mut request = Request::new(Full::new(body));
+        *request.uri_mut() = uri;
+        let agent = HeaderValue::from_static(concat!("mailcert/", env!("CARGO_PKG_VERSION")));
+        request.headers_mut().insert(USER_AGENT, agent);
+        if method == Method::POST {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jose+json"));
+        }
+        *request.method_mut() = method.clone();
         let sent = async {
             let response = self.client.request(request).await.map_err(|error| unreachable_words(&host, &error))?;
             let (parts, body) = response.into_parts();
@@ -140,67 +142,8 @@ impl BoundedHttp {
             let seconds = self.limits.request.as_secs_f32();
             Err(AcmeFailure::transient(None, format!("the ACME server {host} did not answer within {seconds} s")))
         })?;
-        let retry_after = note(&parts, &body);
-        judge(&method, &parts, &body, retry_after)?;
-        Ok((parts, body))
+        judge(&method, parts, body)
     }
-}
-
-impl HttpClient for BoundedHttp {
-    fn request(
-        &self,
-        request: Request<BodyWrapper<Bytes>>,
-    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
-        let http = self.clone();
-        Box::pin(async move {
-            let (parts, body) = http.exchange(request).await.map_err(AcmeFailure::into_error)?;
-            Ok(BytesResponse { parts, body: Box::new(body) })
-        })
-    }
-}
-
-/// What the HTTP layer noted during one step: of its last answer, unless said otherwise.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) empty: bool,
-    pub(crate) retry_after: Option<Duration>,
-    /// The longest `Retry-After` of the step's answers.
-    pub(crate) longest_wait: Option<Duration>,
-    pub(crate) alternates: Vec<String>,
-    /// The body, when the status was a success.
-    pub(crate) body: Option<Bytes>,
-}
-
-tokio::task_local! {
-    // Steps on one account run side by side over one client, so the note belongs to the step, not to the client.
-    static SEEN: Arc<Mutex<Seen>>;
-}
-
-/// Runs a step and returns what the HTTP layer noted meanwhile.
-pub(crate) async fn observed<T>(step: impl Future<Output = T>) -> (T, Seen) {
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let outcome = SEEN.scope(seen.clone(), step).await;
-    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    (outcome, seen)
-}
-
-fn note(parts: &http::response::Parts, body: &Bytes) -> Option<Duration> {
-    let retry_after = retry_after(&parts.headers, Timestamp::now());
-    let success = parts.status.is_success();
-    // A request outside of a step (the directory) has nobody to tell.
-    let _ = SEEN.try_with(|seen| {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen {
-            status: Some(parts.status),
-            empty: body.is_empty(),
-            retry_after,
-            longest_wait: seen.longest_wait.max(retry_after),
-            alternates: alternates(&parts.headers),
-            body: success.then(|| body.clone()),
-        };
-    });
-    retry_after
 }
 
 /// Reads at most `limit` bytes; what is longer is a failure, found before it is held in memory.
@@ -252,15 +195,29 @@ fn unreachable_words(host: &str, error: &hyper_util::client::legacy::Error) -> A
 /// rustls hides inside `io::Error`s, whose inner error is not their `source`.
 fn tls_reason(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        let hint = match tls {
-            rustls::Error::InvalidCertificate(_) => "; its CA may be missing in the issuer's caBundle",
-            _ => "",
-        };
-        return Some(format!("TLS: {}{hint}", printable(&tls.to_string(), 200)));
+        return Some(format!("TLS: {}{}", printable(&tls.to_string(), 200), tls_hint(tls)));
     }
     match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         Some(inner) => tls_reason(inner),
         None => tls_reason(error.source()?),
+    }
+}
+
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "; either the server's certificate has expired, which its operator must mend, or the clock of this node is \
+             ahead: compare it with the true time"
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            "; the clock of this node is probably behind: compare it with the true time"
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "; check the host in the issuer's server URL"
+        }
+        rustls::Error::InvalidCertificate(_) => "; its CA may be missing in the issuer's caBundle",
+        _ => "",
     }
 }
 

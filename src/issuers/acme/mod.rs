@@ -6,9 +6,16 @@
 
 pub mod account;
 mod answer;
+pub mod challenge;
+mod client;
 pub mod directory;
+pub mod external;
 pub mod failure;
 pub mod http;
+mod jws;
 pub mod order;
+pub mod renewal;
+pub mod revoke;
+pub mod rollover;
 
 pub use answer::MAX_RETRY_AFTER;

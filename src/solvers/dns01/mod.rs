@@ -2,5 +2,8 @@
 //! publishing it.
 
 pub mod dns_endpoint;
+mod failure;
 pub mod rfc2136;
 pub mod webhook;
+
+pub use failure::Failure;

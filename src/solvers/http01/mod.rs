@@ -7,7 +7,6 @@
 pub mod exposure;
 pub mod responder;
 pub mod selfcheck;
-mod selfcheck_tls;
 
 /// The path under which a CA asks, up to the token.
 pub const PATH_PREFIX: &str = "/.well-known/acme-challenge/";

@@ -1,24 +1,14 @@
 //! Answers challenges out of a table, on any replica.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::watch;
 
 use super::{is_host, is_key_authorization, is_token};
-
-/// The most entries of one object.
-pub const MAX_PER_OBJECT: usize = 256;
-
-/// The most entries of the whole table.
-pub const MAX_ENTRIES: usize = 50_000;
+use crate::solvers::table::{Challenge, Table};
 
 /// One challenge to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,112 +21,29 @@ pub struct Entry {
     pub key_authorization: String,
 }
 
-/// How long a request waits for a table that is being filled, in which its challenge is still missing.
-const FILLING: Duration = Duration::from_secs(5);
+/// The challenges that are answered now.
+pub type ChallengeTable = Table<Entry>;
 
-/// The challenges that are answered now, each owned by the object it was made for. Clones are one table.
-#[derive(Clone, Debug, Default)]
-pub struct ChallengeTable {
-    inner: Arc<RwLock<Table>>,
-    filling: Arc<watch::Sender<bool>>,
+impl Challenge for Entry {
+    type Question = (String, String);
+    type Answer = String;
+
+    fn is_sound(&self) -> bool {
+        is_host(&self.host) && is_token(&self.token) && is_key_authorization(&self.key_authorization)
+    }
+    fn question(&self) -> (String, String) {
+        (self.host.clone(), self.token.clone())
+    }
+    fn answer(&self) -> String {
+        self.key_authorization.clone()
+    }
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    owned: HashMap<String, Vec<Entry>>,
-    // Two objects may hold the same challenge (a copied status); the answer then is the one or the other.
-    answers: HashMap<(String, String), Vec<(String, String)>>,
-    entries: usize,
-}
-
-impl ChallengeTable {
-    /// A table that is still being filled, by a process that has just begun: a challenge that is missing in it may yet
-    /// come, and a CA that asks for it waits a little, because a wrong answer would end its order.
-    pub fn filling() -> Self {
-        Self { inner: Arc::default(), filling: Arc::new(watch::Sender::new(true)) }
-    }
-
-    /// From now on a challenge that is missing does not exist.
-    pub fn filled(&self) {
-        self.filling.send_replace(false);
-    }
-
-    /// The answer to a challenge, once it is certain.
-    async fn settled(&self, host: &str, token: &str) -> Option<String> {
-        if let Some(answer) = self.answer(host, token) {
-            return Some(answer);
-        }
-        let mut filling = self.filling.subscribe();
-        if !*filling.borrow() {
-            return None;
-        }
-        let _ = tokio::time::timeout(FILLING, filling.wait_for(|filling| !filling)).await;
-        self.answer(host, token)
-    }
-
-    /// Makes `entries` the challenges of the object `object_key`, in place of those it had. Returns how many of them
-    /// are answered: what is not a challenge, and what is beyond the bounds, is left out.
-    pub fn replace_for(&self, object_key: String, entries: Vec<Entry>) -> usize {
-        let mut table = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        table.remove(&object_key);
-        let room = MAX_ENTRIES.saturating_sub(table.entries).min(MAX_PER_OBJECT);
-        let entries: Vec<Entry> = entries.into_iter().filter(is_challenge).take(room).collect();
-        let count = entries.len();
-        if count > 0 {
-            table.insert(object_key, entries);
-        }
-        count
-    }
-
-    /// Forgets the challenges of an object.
-    pub fn remove(&self, object_key: &str) {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner).remove(object_key);
-    }
-
-    /// How many challenges are answered now.
-    pub fn len(&self) -> usize {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).entries
-    }
-
-    /// Whether no challenge is answered now.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
+impl Table<Entry> {
     /// The answer to a challenge.
     pub fn answer(&self, host: &str, token: &str) -> Option<String> {
-        let table = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let answers = table.answers.get(&(host.to_ascii_lowercase(), token.to_string()))?;
-        answers.first().map(|(_, key_authorization)| key_authorization.clone())
+        self.look_up(&(host.to_ascii_lowercase(), token.to_owned()))
     }
-}
-
-impl Table {
-    fn remove(&mut self, object_key: &str) {
-        for entry in self.owned.remove(object_key).into_iter().flatten() {
-            self.entries -= 1;
-            let key = (entry.host, entry.token);
-            if let Some(answers) = self.answers.get_mut(&key) {
-                answers.retain(|(owner, _)| owner != object_key);
-                if answers.is_empty() {
-                    self.answers.remove(&key);
-                }
-            }
-        }
-    }
-
-    fn insert(&mut self, object_key: String, entries: Vec<Entry>) {
-        self.entries += entries.len();
-        for entry in &entries {
-            let answers = self.answers.entry((entry.host.clone(), entry.token.clone())).or_default();
-            answers.push((object_key.clone(), entry.key_authorization.clone()));
-        }
-        self.owned.insert(object_key, entries);
-    }
-}
-
-fn is_challenge(entry: &Entry) -> bool {
-    is_host(&entry.host) && is_token(&entry.token) && is_key_authorization(&entry.key_authorization)
 }
 
 /// The HTTP side of the table: `GET /.well-known/acme-challenge/{token}`; 404 for all else.
@@ -153,7 +60,7 @@ async fn respond(
     let from_header = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(|authority| authority.as_str()).or(from_header).map(without_port);
     let known = match host.filter(|_| is_token(&token)) {
-        Some(host) => table.settled(host, &token).await,
+        Some(host) => table.settled(&(host.to_ascii_lowercase(), token)).await,
         None => None,
     };
     match known {
@@ -182,20 +89,25 @@ fn without_port(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::solvers::table::MAX_PER_OBJECT;
 
     fn entry(host: &str, token: &str) -> Entry {
         Entry { host: host.into(), token: token.into(), key_authorization: format!("{token}.thumb") }
     }
 
+    async fn settled(table: &ChallengeTable, token: &str) -> Option<String> {
+        table.settled(&("a.example".to_owned(), token.to_owned())).await
+    }
+
     #[tokio::test]
     async fn a_challenge_that_comes_while_the_table_is_filled_is_waited_for() {
         let table = ChallengeTable::filling();
-        let (asked, filled) = tokio::join!(table.settled("a.example", "t1"), async {
+        let (asked, filled) = tokio::join!(settled(&table, "t1"), async {
             table.replace_for("ns/a".into(), vec![entry("a.example", "t1")]);
             table.filled();
         });
         assert_eq!((asked.as_deref(), filled), (Some("t1.thumb"), ()));
-        assert_eq!(table.settled("a.example", "t2").await, None);
+        assert_eq!(settled(&table, "t2").await, None);
     }
 
     #[test]

@@ -15,9 +15,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::PATH_PREFIX;
-use super::selfcheck_tls::connector;
+use crate::probes::possession;
 
 /// The largest answer that is read, in bytes; a key authorization is far shorter.
 const MAX_BODY: usize = 1024;
@@ -173,22 +174,32 @@ async fn ask(target: &Target, how: &SelfCheck) -> Result<Response<Incoming>, Sel
     };
     let name = rustls_pki_types::ServerName::try_from(target.host.clone())
         .map_err(|_| unreachable("its name cannot be asked for in TLS"))?;
-    let tls = connector().ok_or_else(|| unreachable("TLS cannot be set up"))?;
-    let stream = tls.connect(name, tcp).await.map_err(|_| unreachable("the TLS handshake failed"))?;
+    // A CA that follows a redirect does not verify the certificate it meets there. Neither may this: it would otherwise
+    // fail when the CA does not. Nothing secret is sent, and the answer is compared with what is expected.
+    let config = possession::client_config().map_err(|_| unreachable("TLS cannot be set up"))?;
+    let stream = TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .map_err(|_| unreachable("the TLS handshake failed"))?;
     send(target, stream).await
 }
 
-async fn connect(target: &Target, how: &SelfCheck) -> Result<TcpStream, SelfCheckProblem> {
-    let not_resolved = || SelfCheckProblem::NotResolved { name: target.host.clone() };
-    let mut addresses = match target.host.parse::<IpAddr>() {
+/// The addresses of a host that are tried, those first that a CA tries first; none when it does not resolve.
+pub(in crate::solvers) async fn addresses(host: &str, lookup: &Lookup) -> Vec<IpAddr> {
+    let mut addresses = match host.parse::<IpAddr>() {
         Ok(address) => vec![address],
-        Err(_) => (how.lookup)(target.host.clone()).await.map_err(|_| not_resolved())?,
+        Err(_) => lookup(host.to_owned()).await.unwrap_or_default(),
     };
     // A CA prefers IPv6 and falls back.
     addresses.sort_by_key(|address| !address.is_ipv6());
     addresses.truncate(MAX_ADDRESSES);
+    addresses
+}
+
+async fn connect(target: &Target, how: &SelfCheck) -> Result<TcpStream, SelfCheckProblem> {
+    let addresses = addresses(&target.host, &how.lookup).await;
     let share = how.timeout / 2 / u32::try_from(addresses.len().max(1)).unwrap_or(1);
-    let mut problem = not_resolved();
+    let mut problem = SelfCheckProblem::NotResolved { name: target.host.clone() };
     for address in addresses {
         let attempt = TcpStream::connect(SocketAddr::new(address, target.port));
         problem = match tokio::time::timeout(share, attempt).await {
