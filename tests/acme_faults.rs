@@ -5,6 +5,8 @@ mod common;
 
 #[path = "acme_faults/faults.rs"]
 mod faults;
+#[path = "acme_faults/killed.rs"]
+mod killed;
 #[path = "acme_faults/scene.rs"]
 mod scene;
 #[path = "acme_faults/server.rs"]

@@ -11,10 +11,13 @@ use k8s_openapi::jiff::Timestamp;
 use mailcert_testenv::acme::{AcmeServer, Effect, Fault, Kind, Problem, Rule, Script};
 
 use crate::common::{Path, Stage, condition};
-use crate::scene::{self, Scene, issuer, look_until, ready, revision};
+use crate::scene::{self, Place, Scene, issuer, look_until, ready, revision};
 
 /// A request of no step takes more than that, bad nonces aside.
 const REQUESTS: usize = 20;
+
+/// A request to an ACME server may take a quarter of the time of a pass.
+const IMPATIENT: [&str; 3] = ["--reconcile-timeout=20s", "--probe-timeout=5s", "--concurrency=32"];
 
 /// What has to come of a fault.
 enum Outcome {
@@ -216,10 +219,11 @@ faults! {
 
 /// All cases run from the moment on at which the first test asks for its own.
 static RUNNING: LazyLock<Mutex<BTreeMap<&'static str, JoinHandle<()>>>> = LazyLock::new(|| {
-    let stage: &'static Stage = Box::leak(Box::new(scene::stage("faults")));
+    let stage: &'static Stage = Box::leak(Box::new(scene::stage("faults", &IMPATIENT)));
+    let place = Place { kube: &stage.kube, ns: &stage.ns };
     let spawn = |(name, case): (&'static str, Case)| {
         let thread = thread::Builder::new().name(name.to_owned());
-        (name, thread.spawn(move || run(stage, name, &case)).unwrap())
+        (name, thread.spawn(move || run(place, name, &case)).unwrap())
     };
     Mutex::new(cases().into_iter().map(spawn).collect())
 });
@@ -231,18 +235,18 @@ fn joined(name: &str) {
     }
 }
 
-fn run(stage: &Stage, name: &str, case: &Case) {
+fn run(place: Place<'_>, name: &str, case: &Case) {
     let name = name.replace('_', "-");
     match case.outcome {
-        Outcome::Fails { reason, words, soon } => failing(stage, &name, case, (reason, words, soon)),
-        Outcome::Waits => waiting(stage, &name, case),
-        Outcome::Survives { requests } => surviving(stage, &name, case, requests),
-        Outcome::Unregistered { words } => unregistered(stage, &name, case, words),
+        Outcome::Fails { reason, words, soon } => failing(place, &name, case, (reason, words, soon)),
+        Outcome::Waits => waiting(place, &name, case),
+        Outcome::Survives { requests } => surviving(place, &name, case, requests),
+        Outcome::Unregistered { words } => unregistered(place, &name, case, words),
     }
 }
 
-fn failing(stage: &Stage, name: &str, case: &Case, (reason, words, soon): (&str, &str, bool)) {
-    let scene = Scene::issued(stage, name, case.script.clone());
+fn failing(place: Place<'_>, name: &str, case: &Case, (reason, words, soon): (&str, &str, bool)) {
+    let scene = Scene::issued(place, name, case.script.clone());
     let (object, secret, known) = (scene.object(), scene.secret_version(), scene.server.log().requests.len());
     (case.begin)(&scene.server);
     scene.renew("1");
@@ -287,8 +291,8 @@ fn conclude(scene: &Scene<'_>, case: &Case) {
     eprintln!("{}: {} requests, faults {:?}", scene.name, log.requests.len(), log.faults());
 }
 
-fn waiting(stage: &Stage, name: &str, case: &Case) {
-    let scene = Scene::issued(stage, name, case.script.clone());
+fn waiting(place: Place<'_>, name: &str, case: &Case) {
+    let scene = Scene::issued(place, name, case.script.clone());
     let known = scene.server.log().requests.len();
     (case.begin)(&scene.server);
     scene.renew("1");
@@ -308,8 +312,8 @@ fn waiting(stage: &Stage, name: &str, case: &Case) {
     conclude(&scene, case);
 }
 
-fn surviving(stage: &Stage, name: &str, case: &Case, requests: usize) {
-    let scene = Scene::issued(stage, name, case.script.clone());
+fn surviving(place: Place<'_>, name: &str, case: &Case, requests: usize) {
+    let scene = Scene::issued(place, name, case.script.clone());
     let known = scene.server.log().requests.len();
     (case.begin)(&scene.server);
     scene.renew("1");
@@ -319,20 +323,20 @@ fn surviving(stage: &Stage, name: &str, case: &Case, requests: usize) {
     conclude(&scene, case);
 }
 
-fn unregistered(stage: &Stage, name: &str, case: &Case, words: &str) {
-    let scene = Scene::server(stage, name, case.script.clone());
+fn unregistered(place: Place<'_>, name: &str, case: &Case, words: &str) {
+    let scene = Scene::server(place, name, case.script.clone());
     (case.begin)(&scene.server);
-    let (at, spec) = (Path::issuer(&stage.ns, name), issuer(&scene.server));
-    stage.create("MailIssuer", name, &spec);
+    let (at, spec) = (Path::issuer(place.ns, name), issuer(&scene.server));
+    place.issuer(name, &spec);
     let says = |o: &serde_json::Value| condition(o, "Ready").is_some_and(|(s, _, m)| s == "False" && m.contains(words));
-    look_until(stage, &at, &format!("to say {words:?}"), says);
+    look_until(place, &at, &format!("to say {words:?}"), says);
     let asked = scene.server.log().requests.len();
     assert!(asked <= REQUESTS, "{asked} requests: {:#?}", scene.server.log().requests);
     (case.end)(&scene.server);
     // A person who has mended something says so by touching the spec.
     let patch = serde_json::json!({"spec": {"acme": {"contact": ["postmaster@example.com"]}}});
-    stage.kube.patch(&at, &patch).unwrap();
-    look_until(stage, &at, "to be ready", ready);
+    place.kube.patch(&at, &patch).unwrap();
+    look_until(place, &at, "to be ready", ready);
 }
 
 #[test]
@@ -342,7 +346,7 @@ fn a_redirect_is_not_followed() {
     let location = format!("https://{}/steal", private.local_addr().unwrap());
     let fault = Fault::Page(302, vec![("location", location)], String::new(), Effect::Without);
     let redirected = on(Kind::NewOrder, fault, later("answered 302 (a redirect)"));
-    let stage = scene::stage("redirect");
-    run(&stage, "redirected", &redirected);
+    let stage = scene::stage("redirect", &IMPATIENT);
+    run(Place { kube: &stage.kube, ns: &stage.ns }, "redirected", &redirected);
     assert_eq!(private.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody came");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mailcert_testenv::acme::{AcmeServer, Entry, Kind, Script};
 use serde_json::{Value, json};
 
-use crate::common::{Kube, Operator, PATIENCE, Path, Stage, cluster, condition, namespace, version};
+use crate::common::{Kube, Operator, PATIENCE, Path, Stage, cluster, condition, create, namespace, version};
 
 /// What an issuer for a server says.
 pub fn issuer(server: &AcmeServer) -> Value {
@@ -16,19 +16,30 @@ pub fn issuer(server: &AcmeServer) -> Value {
     }})
 }
 
-/// A namespace with its operator, whose patience with servers is short.
-pub fn stage(prefix: &str) -> Stage {
+/// A namespace with an operator with these flags.
+pub fn stage(prefix: &str, flags: &[&str]) -> Stage {
     let kube = Kube::new(cluster());
     let ns = namespace(&kube, prefix);
-    // A request to an ACME server may take a quarter of that.
-    let flags = ["--reconcile-timeout=20s", "--probe-timeout=5s", "--concurrency=32"];
-    let operator = Operator::start(cluster(), &[&ns], &flags);
+    let operator = Operator::start(cluster(), &[&ns], flags);
     Stage { kube, ns, operator }
+}
+
+/// A namespace, by a client. The operator there may be killed meanwhile.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub kube: &'a Kube,
+    pub ns: &'a str,
+}
+
+impl Place<'_> {
+    pub fn issuer(&self, name: &str, spec: &Value) {
+        create(self.kube, "MailIssuer", self.ns, name, spec);
+    }
 }
 
 /// A certificate that has been issued once by a server of its own.
 pub struct Scene<'a> {
-    pub stage: &'a Stage,
+    place: Place<'a>,
     pub server: AcmeServer,
     pub name: String,
     at: Path,
@@ -36,31 +47,33 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// Starts the server and its issuer, and waits for the first certificate.
-    pub fn issued(stage: &'a Stage, name: &str, script: Script) -> Self {
-        let scene = Self::unissued(stage, name, script);
+    pub fn issued(place: Place<'a>, name: &str, script: Script) -> Self {
+        let scene = Self::unissued(place, name, script);
         scene.certificate();
         scene.wait("to be issued", |o| ready(o) && revision(o) == 1);
         scene
     }
 
     /// As [`Scene::issued`], with nothing but the server.
-    pub fn server(stage: &'a Stage, name: &str, script: Script) -> Self {
+    pub fn server(place: Place<'a>, name: &str, script: Script) -> Self {
         let server = AcmeServer::start(script).unwrap();
-        Self { stage, server, name: name.to_owned(), at: Path::certificate(&stage.ns, name) }
+        Self { place, server, name: name.to_owned(), at: Path::certificate(place.ns, name) }
     }
 
     /// As [`Scene::issued`], up to the issuer.
-    pub fn unissued(stage: &'a Stage, name: &str, script: Script) -> Self {
-        let scene = Self::server(stage, name, script);
-        stage.create("MailIssuer", name, &issuer(&scene.server));
-        look_until(stage, &Path::issuer(&stage.ns, name), "to be ready", ready);
+    pub fn unissued(place: Place<'a>, name: &str, script: Script) -> Self {
+        let scene = Self::server(place, name, script);
+        place.issuer(name, &issuer(&scene.server));
+        look_until(place, &Path::issuer(place.ns, name), "to be ready", ready);
         scene
     }
 
     /// Creates the MailCertificate.
     pub fn certificate(&self) {
-        let names = json!({"dnsNames": self.names()});
-        self.stage.certificate(&self.name, &self.name, names);
+        let spec = json!({
+            "issuerRef": {"name": self.name}, "secretName": format!("{}-tls", self.name), "dnsNames": self.names(),
+        });
+        create(self.place.kube, "MailCertificate", self.place.ns, &self.name, &spec);
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -68,19 +81,19 @@ impl<'a> Scene<'a> {
     }
 
     pub fn object(&self) -> Value {
-        self.stage.kube.get(&self.at).unwrap()
+        self.place.kube.get(&self.at).unwrap()
     }
 
     pub fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        look_until(self.stage, &self.at, what, is)
+        look_until(self.place, &self.at, what, is)
     }
 
     pub fn renew(&self, value: &str) {
-        self.stage.kube.annotate(&self.at, "mailcert.dev/renew", value);
+        self.place.kube.annotate(&self.at, "mailcert.dev/renew", value);
     }
 
     pub fn secret(&self) -> Value {
-        self.stage.secret(&format!("{}-tls", self.name))
+        self.place.kube.get(&Path::secret(self.place.ns, &format!("{}-tls", self.name))).unwrap()
     }
 
     pub fn secret_version(&self) -> String {
@@ -95,10 +108,10 @@ impl<'a> Scene<'a> {
 }
 
 /// As the helper of other tests, but seldom: many look at the same time here.
-pub fn look_until(stage: &Stage, at: &Path, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+pub fn look_until(place: Place<'_>, at: &Path, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     let begin = Instant::now();
     loop {
-        let object = stage.kube.get(at).unwrap_or_default();
+        let object = place.kube.get(at).unwrap_or_default();
         if is(&object) {
             return object;
         }
