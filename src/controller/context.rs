@@ -12,6 +12,7 @@ use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::Kinds;
 use super::index::Key;
+use super::ledger::Ledgers;
 use super::news::News;
 use super::relations::Relations;
 use super::turns::Turns;
@@ -52,6 +53,8 @@ pub struct Context {
     pub accounts: Accounts,
     /// Bounds of requests to ACME servers.
     pub acme_limits: Limits,
+    /// What has been asked of each ACME account.
+    pub ledgers: Ledgers,
     /// Who may ask ACME servers now.
     pub turns: Turns,
     /// Looks at endpoints.

@@ -136,6 +136,7 @@ pub async fn run(
         authorities: Authorities::default(),
         accounts: Accounts::default(),
         acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
+        ledgers: super::ledger::Ledgers::default(),
         turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),

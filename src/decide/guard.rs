@@ -14,6 +14,7 @@ use std::fmt;
 use k8s_openapi::jiff::Timestamp;
 
 pub use self::ledger::{Ledger, LedgerError, Loaded, MAX_BYTES};
+use crate::api::issuer::OrderLimits;
 use crate::pki::Fingerprint;
 
 const HOUR: i64 = 3600;
@@ -41,6 +42,17 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { per_name_set: 4, per_domain: 40, per_account: 250, failed_authorizations: 4 }
+    }
+}
+
+impl From<OrderLimits> for Limits {
+    fn from(spec: OrderLimits) -> Self {
+        Self {
+            per_name_set: spec.per_name_set,
+            per_domain: spec.per_domain,
+            per_account: spec.per_account,
+            failed_authorizations: spec.failed_authorizations,
+        }
     }
 }
 

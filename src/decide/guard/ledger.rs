@@ -120,6 +120,12 @@ impl Ledger {
         self.orders.is_empty() && self.failures.is_empty()
     }
 
+    /// The time of the last entry.
+    pub fn latest(&self) -> Option<Timestamp> {
+        let last = self.orders.last().map(|o| o.at).max(self.failures.last().map(|f| f.at))?;
+        Timestamp::from_second(last).ok()
+    }
+
     /// Forgets what no window needs, also when the clock is set back by a day, and then what exceeds [`MAX_BYTES`].
     pub fn prune(&mut self, now: Timestamp) {
         let oldest = |window: i64| now.as_second().saturating_sub(window).saturating_sub(SKEW);
