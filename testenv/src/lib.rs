@@ -12,6 +12,7 @@
 //!   (network namespace, cgroup, socket folder) carries the instance's own identifier.
 //! - Servers listen on loopback or inside the namespace, so nothing is reachable from another machine.
 
+pub mod acme;
 mod bind;
 pub mod cache;
 mod client;
