@@ -11,6 +11,7 @@ mod authority;
 mod bindings;
 mod caches;
 mod certificate;
+mod challenges;
 mod context;
 mod domain;
 mod exposures;
@@ -18,20 +19,26 @@ mod index;
 mod issuer;
 mod ledger;
 mod news;
+mod open_orders;
 mod operator;
 mod order;
 mod pass;
+mod preflight;
 mod queue;
 mod relations;
 mod report;
 mod requests;
+mod resolvers;
 mod runner;
 mod secrets;
 mod turns;
+mod views;
 mod watching;
 mod workloads;
 
+pub use account::failure as failed_step;
 pub use operator::{OperatorError, run};
+pub use order::{unreadable as unreadable_chain, view as order_view};
 
 /// What the operator asks of the API server in the namespaces that it serves: group, resource, subresource, verbs and
 /// what they are for. The chart grants exactly this.

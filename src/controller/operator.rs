@@ -20,13 +20,16 @@ use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
 use super::exposures;
 use super::issuer::Issuers;
+use super::ledger::Ledgers;
 use super::news;
+use super::open_orders::OpenOrders;
 use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
 use super::turns::Turns;
 use super::watching::Watching;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::dns::Settings;
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
 use crate::operating::lease::{Candidate, Leader};
 use crate::operating::metrics::Metrics;
@@ -34,6 +37,8 @@ use crate::operating::permissions::{Needed, report_missing, review};
 use crate::operating::settings::OperatorSettings;
 use crate::probes::{Limits, Prober};
 use crate::solvers::http01::responder::{ChallengeTable, router};
+use crate::solvers::tls_alpn01;
+use crate::solvers::tls_alpn01::responder::AlpnTable;
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,11 @@ pub async fn run(
         let listener = bind("--challenge-listen", settings.challenge_listen).await?;
         serve(listener, router(challenges.clone()), stop.clone())
     });
+    let tls_challenges = AlpnTable::filling();
+    parts.spawn("the TLS challenge server", {
+        let listener = bind("--challenge-tls-listen", settings.challenge_tls_listen).await?;
+        tls_alpn01::responder::serve(listener, tls_challenges.clone(), stop.clone())
+    });
     parts.spawn("the health server", {
         let listener = bind("--health-listen", settings.health_listen).await?;
         serve(listener, health_router(health.clone()), stop.clone())
@@ -86,6 +96,7 @@ pub async fn run(
         kinds: kinds.clone(),
         relations: relations.clone(),
         challenges: challenges.clone(),
+        tls_challenges: tls_challenges.clone(),
         metrics: metrics.clone(),
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
@@ -97,6 +108,7 @@ pub async fn run(
         async move {
             kinds.synced().await;
             challenges.filled();
+            tls_challenges.filled();
             known.cancel();
         }
     });
@@ -136,7 +148,15 @@ pub async fn run(
         authorities: Authorities::default(),
         accounts: Accounts::default(),
         acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
-        ledgers: super::ledger::Ledgers::default(),
+        ledgers: Ledgers::default(),
+        dns: Settings {
+            resolvers: settings.dns_resolvers.clone(),
+            recursive_only: settings.dns_recursive_only,
+            ..Settings::default()
+        },
+        open_orders: OpenOrders::default(),
+        reservations: Memory::default(),
+        renewal_checks: Memory::default(),
         turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),

@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 
+use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
 use crate::api::certificate::IssuerRef;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
@@ -72,7 +73,8 @@ impl Relations {
         let key = key(object);
         let ca = object.spec.ca.as_ref().map(|ca| ca.secret_ref.name.clone());
         let account = object.spec.acme.as_ref().map(|_| account_key_secret(object));
-        self.issuers.set(&key, ca.into_iter().chain(account).map(|name| (key.0.clone(), name)));
+        let others = secrets_of(object).map(str::to_owned);
+        self.issuers.set(&key, ca.into_iter().chain(account).chain(others).map(|name| (key.0.clone(), name)));
     }
 
     /// A MailIssuer was deleted.

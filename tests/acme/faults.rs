@@ -12,23 +12,23 @@ use mailcert::issuers::acme::order::{OrderRequest, OrderStatus};
 
 use crate::server::{Reply, Server, reply, start};
 
-const LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     connect: Duration::from_secs(2),
     request: Duration::from_secs(2),
     step: Duration::from_secs(10),
     body: 1 << 20,
 };
 const SECRET: &str = "s3cret-of-another-service";
-const JSON: &str = "Content-Type: application/json";
-const PROBLEM: &str = "Content-Type: application/problem+json";
+pub const JSON: &str = "Content-Type: application/json";
+pub const PROBLEM: &str = "Content-Type: application/problem+json";
 const HTML: &str = "Content-Type: text/html; charset=utf-8";
 
-fn client(server: &Server, limits: Limits) -> BoundedHttp {
+pub fn client(server: &Server, limits: Limits) -> BoundedHttp {
     let trust = Trust::Bundle { pem: server.ca_pem.clone(), and_mozilla: false };
     BoundedHttp::new(&trust, limits).expect("a client")
 }
 
-fn directory_body(host: &str) -> String {
+pub fn directory_body(host: &str) -> String {
     format!(
         r#"{{"newNonce":"https://{host}/nonce","newAccount":"https://{host}/account","newOrder":"https://{host}/new-order",
             "renewalInfo":"https://{host}/ari","meta":{{"termsOfService":"https://{host}/terms","externalAccountRequired":true,
@@ -37,7 +37,7 @@ fn directory_body(host: &str) -> String {
 }
 
 /// A server with a working directory and nonces; every other path is `fault`'s.
-async fn acme_with(fault: impl Fn(&str, &str) -> Reply + Send + Sync + 'static) -> Server {
+pub async fn acme_with(fault: impl Fn(&str, &str) -> Reply + Send + Sync + 'static) -> Server {
     start(true, move |_, path, host| match path {
         "/dir" => reply("200 OK", &[JSON], &directory_body(host)),
         "/nonce" => reply("200 OK", &[], ""),
@@ -46,7 +46,7 @@ async fn acme_with(fault: impl Fn(&str, &str) -> Reply + Send + Sync + 'static) 
     .await
 }
 
-async fn account(server: &Server, limits: Limits) -> AcmeAccount {
+pub async fn account(server: &Server, limits: Limits) -> AcmeAccount {
     let key = new_account_key().expect("a key");
     let uri = format!("https://{}/account/1", server.address);
     open(&format!("https://{}/dir", server.address), &client(server, limits), &uri, &key).await.expect("a handle")
@@ -64,7 +64,7 @@ async fn directory_failure(body: &'static str) -> AcmeFailure {
     directory(&client(&server, LIMITS), &format!("https://{}/dir", server.address)).await.expect_err("a failure")
 }
 
-fn transient(seconds: Option<u64>) -> Class {
+pub fn transient(seconds: Option<u64>) -> Class {
     Class::Transient { retry_after: seconds.map(Duration::from_secs) }
 }
 

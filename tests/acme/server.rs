@@ -47,14 +47,24 @@ pub async fn start<F>(tls: bool, answer: F) -> Server
 where
     F: Fn(&str, &str, &str) -> Reply + Send + Sync + 'static,
 {
+    start_with(tls.then(|| tls_acceptor(1975, 4096)), answer).await
+}
+
+/// As [`start`] with TLS; the certificate is valid from one year to the other.
+pub async fn start_valid<F>(from: i32, until: i32, answer: F) -> Server
+where
+    F: Fn(&str, &str, &str) -> Reply + Send + Sync + 'static,
+{
+    start_with(Some(tls_acceptor(from, until)), answer).await
+}
+
+async fn start_with<F>(tls: Option<(tokio_rustls::TlsAcceptor, String)>, answer: F) -> Server
+where
+    F: Fn(&str, &str, &str) -> Reply + Send + Sync + 'static,
+{
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let (acceptor, ca_pem) = if tls {
-        let (acceptor, pem) = tls_acceptor();
-        (Some(acceptor), pem)
-    } else {
-        (None, String::new())
-    };
+    let (acceptor, ca_pem) = tls.map_or((None, String::new()), |(acceptor, pem)| (Some(acceptor), pem));
     let flooded = Arc::new(AtomicUsize::new(0));
     let (answer, counter) = (Arc::new(answer), flooded.clone());
     tokio::spawn(async move {
@@ -75,9 +85,10 @@ where
     Server { address, ca_pem, flooded }
 }
 
-fn tls_acceptor() -> (tokio_rustls::TlsAcceptor, String) {
+fn tls_acceptor(from: i32, until: i32) -> (tokio_rustls::TlsAcceptor, String) {
     let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("names");
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("names");
+    (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
     let certificate = params.self_signed(&key).expect("a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8");

@@ -145,13 +145,15 @@ pub async fn registered(
 ) -> Result<Option<AccountView>, AcmeFailure> {
     let key = account_key(key_pkcs8)?;
     let client = Client::open(http, server).await?;
-    let step = async {
-        match new_account(&client, &key, r#"{"onlyReturnExisting":true}"#).await {
-            Err(error) if error.is("accountDoesNotExist") => Ok(None),
-            found => found.map(Some),
-        }
-    };
-    client.step(About::Account, step).await
+    client.step(About::Account, find_account(&client, &key)).await
+}
+
+/// The account of this key, if there is one (RFC 8555 section 7.3.1).
+pub(crate) async fn find_account(client: &Client, key: &PrivateKey) -> Result<Option<AccountView>, Error> {
+    match new_account(client, key, r#"{"onlyReturnExisting":true}"#).await {
+        Err(error) if error.is("accountDoesNotExist") => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// Asks `newAccount` (RFC 8555 sections 7.3 and 7.3.1).

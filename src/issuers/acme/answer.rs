@@ -8,8 +8,9 @@ use http::{Method, StatusCode};
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 use serde::de::IgnoredAny;
 
-use super::failure::{AcmeFailure, Answered, Class, Error, Problem};
+use super::failure::{AcmeFailure, Answered, Class, Error};
 use super::http::https_url;
+use super::problem::Problem;
 
 /// The longest `Retry-After` that is believed; what is longer is cut to it.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -6,8 +6,9 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::{AcmeFailure, Problem, from_json, printable, problem_words};
+use super::failure::{AcmeFailure, from_json, printable};
 use super::http::https_url;
+use super::problem::{Problem, problem_words};
 use crate::solvers::http01::{is_host, is_token};
 
 /// How many challenges of one authorization are kept.

@@ -83,7 +83,7 @@ impl Client {
             Ok(outcome) => outcome.map_err(|error| error.about(about)),
             Err(_) => {
                 let words = format!("the ACME server took more than {} s for one step", limit.as_secs_f32());
-                Err(AcmeFailure::transient(None, words))
+                Err(AcmeFailure::transient(None, words).unanswered(true))
             }
         }
     }

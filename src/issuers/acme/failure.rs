@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::http::https_url;
+use super::problem::{Problem, problem_words, short_type};
 
 /// The longest text that is taken over from a CA, in characters.
 pub const MAX_WORDS: usize = 500;
@@ -45,6 +46,8 @@ pub struct AcmeFailure {
     /// The CA's own words out of its problem document, or our sentence; at most [`MAX_WORDS`] printable characters.
     /// Never any other part of an answer's body.
     pub words: String,
+    /// Whether a signed request was sent and no whole answer came: the server may have done what it was asked to.
+    pub unanswered: bool,
 }
 
 impl fmt::Display for AcmeFailure {
@@ -58,7 +61,12 @@ impl std::error::Error for AcmeFailure {}
 impl AcmeFailure {
     /// A failure in our own words.
     pub(crate) fn new(class: Class, words: impl AsRef<str>) -> Self {
-        Self { class, words: printable(words.as_ref(), MAX_WORDS) }
+        Self { class, words: printable(words.as_ref(), MAX_WORDS), unanswered: false }
+    }
+
+    /// This failure, of a request that may have been carried out all the same.
+    pub(crate) fn unanswered(self, unanswered: bool) -> Self {
+        Self { unanswered, ..self }
     }
 
     /// A failure that may pass by itself.
@@ -119,31 +127,6 @@ impl From<AcmeFailure> for Error {
     fn from(failure: AcmeFailure) -> Self {
         Self::Failed(failure)
     }
-}
-
-/// A problem document (RFC 9457) as ACME uses it.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Problem {
-    #[serde(rename = "type")]
-    pub(crate) kind: Option<String>,
-    detail: Option<String>,
-    /// Where a person can do what `userActionRequired` asks for (RFC 8555 section 7.3.3).
-    instance: Option<String>,
-    #[serde(default)]
-    subproblems: Vec<Subproblem>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Subproblem {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    detail: Option<String>,
-    identifier: Option<SubIdentifier>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct SubIdentifier {
-    value: String,
 }
 
 impl Error {
@@ -213,7 +196,7 @@ fn of_problem(answered: &Answered, about: About) -> AcmeFailure {
         kind if refuses(kind) => Class::Refused,
         _ => Class::Transient { retry_after },
     };
-    AcmeFailure { class, words: with_advice(problem) }
+    AcmeFailure { class, words: with_advice(problem), unanswered: false }
 }
 
 /// The CA's words, and what to do where they do not say it.
@@ -257,41 +240,6 @@ fn of_subproblems(problem: &Problem, retry_after: Option<Duration>) -> Class {
         Class::Refused
     } else {
         Class::Transient { retry_after }
-    }
-}
-
-impl Problem {
-    /// `caa` of `urn:ietf:params:acme:error:caa`; empty for a type that is not ACME's.
-    pub(crate) fn short_type(&self) -> &str {
-        short_type(self.kind.as_deref())
-    }
-}
-
-fn short_type(kind: Option<&str>) -> &str {
-    kind.and_then(|kind| kind.strip_prefix("urn:ietf:params:acme:error:")).unwrap_or_default()
-}
-
-/// A CA's problem document in one line: detail, type, and the same for each of its parts.
-pub(crate) fn problem_words(problem: &Problem) -> String {
-    let mut words = part(problem.detail.as_deref(), problem.kind.as_deref());
-    for sub in problem.subproblems.iter().take(20) {
-        words.push_str("; ");
-        if let Some(identifier) = &sub.identifier {
-            words.push_str(&format!("for {}: ", printable(&identifier.value, 253)));
-        }
-        words.push_str(&part(sub.detail.as_deref(), sub.kind.as_deref()));
-    }
-    printable(&words, MAX_WORDS)
-}
-
-fn part(detail: Option<&str>, kind: Option<&str>) -> String {
-    // Cut before formatting: a detail may be as long as an answer may be.
-    let detail = detail.map(|text| printable(text, MAX_WORDS));
-    let kind = kind.map(|text| printable(text, 100));
-    match (detail, kind) {
-        (Some(detail), Some(kind)) => format!("{detail} ({kind})"),
-        (Some(text), None) | (None, Some(text)) => text,
-        (None, None) => "the CA gave no reason".into(),
     }
 }
 

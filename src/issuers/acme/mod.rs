@@ -14,6 +14,7 @@ pub mod failure;
 pub mod http;
 mod jws;
 pub mod order;
+mod problem;
 pub mod renewal;
 pub mod revoke;
 pub mod rollover;

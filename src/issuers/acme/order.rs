@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::account::AcmeAccount;
 use super::challenge::{AuthorizationStatus, AuthorizationView, ChallengeKind, ChallengeStatus, authorization};
-use super::failure::{About, AcmeFailure, Class, Error, Problem, from_json, problem_words};
+use super::failure::{About, AcmeFailure, Class, Error, from_json};
 use super::http::https_url;
+use super::problem::{Problem, problem_words};
 
 /// The largest certificate chain that is taken, in bytes.
 pub const MAX_CHAIN: usize = 95 * 1024;

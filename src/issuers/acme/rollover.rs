@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::account::account_key;
+use super::account::{account_key, find_account};
 use super::client::Client;
 use super::failure::{About, AcmeFailure, Error};
 use super::http::BoundedHttp;
@@ -10,7 +10,7 @@ use super::jws::{Signer, jwk};
 
 /// Makes `new_pkcs8` the key of the account `account_uri`, whose key is `old_pkcs8`.
 ///
-/// Store both keys first: when this fails, or its answer is lost, [`super::account::registered`] says which of them the
+/// The server is asked for the account of the new key at the end: only its answer counts. Store both keys first: when this fails, or its answer is lost, [`super::account::registered`] says which of them the
 /// server knows.
 ///
 /// # Errors
@@ -31,9 +31,17 @@ pub async fn roll_over(
     let inner = Signer::Key(&new).sign(None, url, &change)?;
     let step = async {
         match client.post(&Signer::Account(&old, account_uri), url, &inner).await {
-            Err(Error::Bare(status, _)) if status == http::StatusCode::CONFLICT => Err(in_use().into()),
-            Err(Error::Problem(answered)) if answered.status == http::StatusCode::CONFLICT => Err(in_use().into()),
-            answer => answer.map(|_| ()),
+            Err(Error::Bare(status, _)) if status == http::StatusCode::CONFLICT => return Err(in_use().into()),
+            Err(Error::Problem(answered)) if answered.status == http::StatusCode::CONFLICT => {
+                return Err(in_use().into());
+            }
+            answer => answer?,
+        };
+        // Whoever loses an account's key loses the account, so a mere "200" is not taken for it.
+        match find_account(&client, &new).await? {
+            Some(account) if account.uri == account_uri => Ok(()),
+            Some(_) => Err(in_use().into()),
+            None => Err(AcmeFailure::transient(None, "the ACME server did not take the account's new key over").into()),
         }
     };
     client.step(About::Account, step).await

@@ -1,7 +1,9 @@
 //! Keys, chains and errors that the tests of this module share.
 
+mod ari;
 mod bundle;
 mod cert;
+mod jwk;
 mod key;
 mod sign;
 mod trust;
