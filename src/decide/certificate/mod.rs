@@ -81,6 +81,7 @@ pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut step = next(&mut state);
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
+        cert_manager::clean_up(&mut state, &mut step);
     }
     status::conclude(state, step)
 }
