@@ -159,6 +159,8 @@ words! {
     CHAIN_NOT_OFFERED = "ChainNotOffered",
     /// The CA does not know which certificate this order replaces.
     NOT_REPLACED = "NotReplaced",
+    /// The active revision was not revoked, although the annotation `mailcert.dev/revoke` asks for it.
+    NOT_REVOKED = "NotRevoked",
     /// A DNS record of a challenge could not be removed.
     CLEAN_UP_FAILED = "CleanUpFailed",
 }

@@ -160,6 +160,14 @@ pub struct DnsEndpointProvider {
     #[serde(default = "default_ttl")]
     #[schemars(range(min = 1, max = 86400))]
     pub ttl: u32,
+    /// Whether the value stands in quotation marks. external-dns hands it to its provider as it is: Route 53 and PowerDNS
+    /// want them, Azure would publish them.
+    #[serde(default = "default_quoted")]
+    pub quoted: bool,
+}
+
+fn default_quoted() -> bool {
+    true
 }
 
 /// A TXT record at `_validation-persist.<name>` that you set once. The MailCertificate's status shows it.

@@ -4,25 +4,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 
+use super::challenges::Published;
 use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_key, key};
-use super::{authority, exposures, order, secrets};
+use super::{authority, challenges, exposures, order, preflight, requests, secrets, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
-use crate::api::issuer::{MailIssuer, NamespacesFrom, SelfCheck};
+use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{
-    AcmeView, Fresh, IssuerView, KeyPair, KeySource, Learnt, SecretView, StepFailure,
+    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
 };
 use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
-use crate::decide::{Decision, conditions, issuer};
+use crate::decide::{Decision, conditions, issuer, jitter};
+use crate::issuers::acme::order::OrderRequest;
 use crate::operating::metrics::CertificateSample;
 use crate::pki::{CaKeyPair, LeafSpec, PrivateKey, csr, self_signed};
 
@@ -49,6 +51,7 @@ impl Subject for Certificates {
             secret: secret_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
+            next_renewal_check: next_renewal_check(context, &object, &own, now),
             learnt: Learnt::default(),
             object,
             now,
@@ -70,7 +73,7 @@ impl Subject for Certificates {
     }
 
     fn abreast(action: &Action) -> bool {
-        matches!(action, Action::SelfCheck { .. })
+        matches!(action, Action::SelfCheck { .. } | Action::Present { .. } | Action::CleanUp { .. })
     }
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
@@ -104,17 +107,38 @@ impl Subject for Certificates {
             renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
         };
         context.metrics.set_certificate(&namespace, &name, sample);
+        let own = (namespace, name);
         let order = status.attempt.as_ref().and_then(|a| a.order.as_ref());
         match order.is_some_and(|o| o.exposed) {
-            true => context.exposed.set((namespace, name), ()),
-            false => context.exposed.forget(&(namespace, name)),
+            true => context.exposed.set(own.clone(), ()),
+            false => context.exposed.forget(&own),
+        }
+        match status.published_records.is_empty() {
+            true => context.published.forget(&own),
+            false => {
+                let records = status.published_records.clone();
+                context.published.set(own.clone(), Published { object: world.object.clone(), records });
+            }
+        }
+        match order {
+            Some(_) => drop(context.open_orders.enter(&issuer_of(&world.object), &own, usize::MAX)),
+            None => context.open_orders.leave(&issuer_of(&world.object), &own),
+        }
+        if let Some(answer) = &world.learnt.renewal_info {
+            let uid = world.object.uid().unwrap_or_default();
+            let next = certificate::next_renewal_check(world.now, answer, &uid);
+            context.renewal_checks.set(own, (answer.certificate_id.clone(), next));
         }
     }
 
     fn forget(context: &Context, key: &Key) {
         context.metrics.remove_certificate(&key.0, &key.1);
-        if context.exposed.get(key).is_some() {
-            context.exposed.forget(key);
+        context.renewal_checks.forget(key);
+        context.reservations.forget(key);
+        context.open_orders.left(key);
+        let exposed = context.exposed.get(key).is_some();
+        context.exposed.forget(key);
+        if exposed || context.published.get(key).is_some() {
             context.left_behind.notify_one();
         }
     }
@@ -147,24 +171,49 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
         }
         Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
-        Action::CreateOrder { dns_names } => order::create(context, object, dns_names).await,
+        Action::Preflight { asked } => match context.kinds.issuers.get(&issuer_of(object)) {
+            Some(issuer) => Ok(preflight::look(&context.dns, &issuer, asked).await),
+            None => Ok(Fact::Overtaken),
+        },
+        Action::Reserve { dns_names, exempt } => order::reserve(context, object, dns_names, exempt).await,
+        Action::CreateOrder { dns_names, profile, replaces, exempt } => {
+            order::create(context, object, OrderRequest { names: dns_names, profile, replaces }, exempt).await
+        }
         Action::LookAtOrder { url } => order::look(context, object, &url).await,
         Action::Expose { challenges } => exposures::expose(context, object, &challenges).await,
         Action::Unexpose => exposures::unexpose(context, &key(&**object)).await,
-        Action::SelfCheck { name, token, key_authorization } => {
-            Ok(order::check(name, &token, &key_authorization).await)
-        }
-        Action::Answer { url, names } => order::answer(context, object, &url, names).await,
+        Action::Present { name, solver, value } => challenges::present(context, object, name, solver, value).await,
+        Action::CleanUp { name, solver, record } => challenges::clean_up(context, object, &name, solver, record).await,
+        Action::SelfCheck { name, check } => Ok(challenges::check(context, object, name, check).await),
+        Action::Answer { url, asked } => order::answer(context, object, &url, asked).await,
         Action::Finalize { url, key, subject, usages } => match csr(&key, &subject, &usages) {
             Ok(csr) => order::finalize(context, object, &url, &csr).await,
             Err(e) => Ok(Fact::Failed(StepFailure { reason: reason::INVALID_SPEC, ..signing_failed(e.to_string()) })),
         },
-        Action::Download { url, revision, key, origin } => {
-            let fact = order::download(context, object, &url, revision, key, origin).await?;
+        Action::Download { url, revision, key, origin, alternates } => {
+            let fact = order::download(context, object, &url, (revision, key, origin), alternates).await?;
             context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
             Ok(fact)
         }
+        Action::FetchRenewalInfo { certificate_id } => order::renewal_info(context, object, certificate_id).await,
+        Action::Revoke { pair, reason } => order::revoke(context, object, &pair, reason).await,
+        Action::WriteTemporary { key, leaf, over } => {
+            match sign(0, KeySource::Generate(key), None, leaf, Origin::default()).await {
+                Fact::Issued(fresh) => secrets::write_temporary(context, object, &fresh.pair, over.as_deref()).await,
+                other => Ok(other),
+            }
+        }
+        Action::CreateRequest { name, key, subject, usages } => match csr(&key, &subject, &usages) {
+            Ok(csr) => requests::create(context, object, &world.issuer, &name, &csr, &usages).await,
+            Err(e) => Ok(Fact::Failed(StepFailure { reason: reason::INVALID_SPEC, ..signing_failed(e.to_string()) })),
+        },
+        Action::LookAtRequest { name } => requests::look(context, object, &name).await,
+        Action::DeleteRequest { name } => requests::delete(context, object, &name).await,
     }
+}
+
+fn issuer_of(object: &MailCertificate) -> Key {
+    issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default())
 }
 
 /// The MailCertificate that claimed the same Secret earlier, if there is one.
@@ -182,12 +231,36 @@ fn rival(context: &Context, object: &MailCertificate, own: &Key) -> Option<Strin
     alive.filter(|o| age(o) < age(object)).map(|o| o.name_any()).min()
 }
 
+/// When the CA is asked about the active certificate's renewal. Where its window is known, but not when it was asked for,
+/// the questions are spread: a restart does not ask about all at once.
+fn next_renewal_check(context: &Context, object: &MailCertificate, own: &Key, now: Timestamp) -> Option<Timestamp> {
+    const WITHIN_SECONDS: f64 = 1800.0;
+    let status = object.status.as_ref()?;
+    let id = status.active.as_ref()?.ari_id.as_ref()?;
+    match context.renewal_checks.get(own) {
+        Some((known, at)) => (known == *id).then_some(at),
+        None => {
+            status.renewal_info.as_ref().filter(|info| info.certificate_id == *id)?;
+            let share = jitter::fraction(&[&object.uid().unwrap_or_default(), "renewalInfo"]);
+            let at = now.checked_add(SignedDuration::from_secs((WITHIN_SECONDS * share) as i64)).ok()?;
+            context.renewal_checks.set(own.clone(), (id.clone(), at));
+            Some(at)
+        }
+    }
+}
+
 /// The active Secret as far as the watch shows it. Only a first issuance may rely on its absence there.
 fn secret_view(context: &Context, object: &MailCertificate, namespace: &str) -> SecretView {
     let seen = context.relations.secrets.get(namespace, &object.spec.secret_name);
     let active = object.status.as_ref().and_then(|s| s.active.as_ref());
     match (seen, active) {
         (None, None) => SecretView::Absent,
+        (Some(seen), None) => match object.status.as_ref().and_then(|s| s.temporary.clone()) {
+            Some(temporary) if temporary.secret_resource_version.as_ref() == Some(&seen.version) => {
+                SecretView::Temporary(temporary)
+            }
+            _ => SecretView::NotRead,
+        },
         (Some(seen), Some(active)) if active.secret_resource_version.as_ref() == Some(&seen.version) => {
             SecretView::Unchanged
         }
@@ -220,14 +293,14 @@ async fn view_issuer(
             Err(why) => IssuerView::NotReady(why),
         });
     }
-    Ok(match (exposures::solver(&issuer), not_ready(&issuer)) {
-        (_, Some(why)) => IssuerView::NotReady(why),
-        (None, None) => IssuerView::NotReady("it has no solver".to_owned()),
-        (Some(solver), None) => IssuerView::Acme(AcmeView {
-            self_check: solver.self_check == SelfCheck::Required,
-            exposes: solver.service.is_none(),
-        }),
-    })
+    if let Some(why) = not_ready(&issuer) {
+        return Ok(IssuerView::NotReady(why));
+    }
+    if let Some(cert_manager) = &issuer.spec.cert_manager {
+        let at = cert_manager.issuer_ref.clone();
+        return Ok(IssuerView::CertManager(CertManagerView { name: at.name, kind: at.kind, group: at.group }));
+    }
+    Ok(views::acme(&issuer))
 }
 
 /// Why an issuer is not ready, in its own words. One that its controller has not seen yet is not.
@@ -270,13 +343,7 @@ async fn obtain(source: KeySource) -> Result<Arc<PrivateKey>, StepFailure> {
     }
 }
 
-async fn sign(
-    revision: i64,
-    key: KeySource,
-    ca: Option<Arc<CaKeyPair>>,
-    leaf: Box<LeafSpec>,
-    origin: crate::decide::certificate::world::Origin,
-) -> Fact {
+async fn sign(revision: i64, key: KeySource, ca: Option<Arc<CaKeyPair>>, leaf: Box<LeafSpec>, origin: Origin) -> Fact {
     let key = match obtain(key).await {
         Ok(key) => key,
         Err(failure) => return Fact::Failed(failure),
@@ -306,10 +373,11 @@ fn issuer_kind(issuer: &IssuerView) -> &'static str {
         IssuerView::SelfSigned => "selfSigned",
         IssuerView::Ca(_) => "ca",
         IssuerView::Acme(_) => "acme",
+        IssuerView::CertManager(_) => "certManager",
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => "none",
     }
 }
 
 fn outcome(fact: &Fact) -> &'static str {
-    if matches!(fact, Fact::Issued(_)) { "issued" } else { "failed" }
+    if matches!(fact, Fact::Issued(_) | Fact::Downloaded(_)) { "issued" } else { "failed" }
 }

@@ -18,15 +18,18 @@ use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use super::certificate::Certificates;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
-use super::exposures;
 use super::issuer::Issuers;
+use super::ledger::Ledgers;
 use super::news;
+use super::open_orders::OpenOrders;
 use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
 use super::turns::Turns;
 use super::watching::Watching;
+use super::{challenges, exposures};
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::dns::Settings;
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
 use crate::operating::lease::{Candidate, Leader};
 use crate::operating::metrics::Metrics;
@@ -34,6 +37,8 @@ use crate::operating::permissions::{Needed, report_missing, review};
 use crate::operating::settings::OperatorSettings;
 use crate::probes::{Limits, Prober};
 use crate::solvers::http01::responder::{ChallengeTable, router};
+use crate::solvers::tls_alpn01;
+use crate::solvers::tls_alpn01::responder::AlpnTable;
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,11 @@ pub async fn run(
         let listener = bind("--challenge-listen", settings.challenge_listen).await?;
         serve(listener, router(challenges.clone()), stop.clone())
     });
+    let tls_challenges = AlpnTable::filling();
+    parts.spawn("the TLS challenge server", {
+        let listener = bind("--challenge-tls-listen", settings.challenge_tls_listen).await?;
+        tls_alpn01::responder::serve(listener, tls_challenges.clone(), stop.clone())
+    });
     parts.spawn("the health server", {
         let listener = bind("--health-listen", settings.health_listen).await?;
         serve(listener, health_router(health.clone()), stop.clone())
@@ -82,10 +92,13 @@ pub async fn run(
     let everywhere = permissions(&client, &settings, &namespace).await;
     let (kinds, served) = Kinds::new(&settings.namespaces);
     let (kinds, relations) = (Arc::new(kinds), Arc::new(Relations::default()));
+    let open_orders = Arc::new(OpenOrders::default());
     let watching = Watching {
         kinds: kinds.clone(),
         relations: relations.clone(),
         challenges: challenges.clone(),
+        tls_challenges: tls_challenges.clone(),
+        open_orders: open_orders.clone(),
         metrics: metrics.clone(),
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
@@ -97,6 +110,7 @@ pub async fn run(
         async move {
             kinds.synced().await;
             challenges.filled();
+            tls_challenges.filled();
             known.cancel();
         }
     });
@@ -136,7 +150,16 @@ pub async fn run(
         authorities: Authorities::default(),
         accounts: Accounts::default(),
         acme_limits: crate::issuers::acme::http::Limits::within(settings.reconcile_timeout),
-        ledgers: super::ledger::Ledgers::default(),
+        ledgers: Ledgers::default(),
+        dns: Settings {
+            resolvers: settings.dns_resolvers.clone(),
+            recursive_only: settings.dns_recursive_only,
+            ..Settings::default()
+        },
+        open_orders,
+        published: Memory::default(),
+        reservations: Memory::default(),
+        renewal_checks: Memory::default(),
         turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
@@ -308,10 +331,14 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
 /// Removes the routes of challenges that an earlier run, or a deleted MailCertificate, left behind.
 async fn sweep(context: Arc<Context>, stop: CancellationToken) {
     loop {
-        let again = match exposures::sweep(&context).await {
+        let swept = async {
+            exposures::sweep(&context).await?;
+            challenges::sweep(&context).await
+        };
+        let again = match swept.await {
             Ok(()) => Duration::MAX,
             Err(error) => {
-                tracing::warn!(%error, "routes of former challenges could not be removed");
+                tracing::warn!(%error, "routes or records of former challenges could not be removed");
                 Duration::from_secs(60)
             }
         };

@@ -3,25 +3,33 @@
 use std::sync::Arc;
 
 use k8s_openapi::jiff::SignedDuration;
+use kube::ResourceExt;
 
 use super::account::{account, failure};
 use super::context::Context;
+use super::ledger;
 use super::pass::PassError;
-use super::relations::issuer_key;
+use super::relations::{issuer_key, key};
 use super::turns;
-use crate::api::MailCertificate;
+use crate::api::certificate::ChallengeType;
 use crate::api::reasons::certificate as reason;
+use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::backoff::Pace;
+use crate::decide::certificate::action::RevocationReason;
 use crate::decide::certificate::world::{
-    AuthorizationView, Fact, Fresh, Http01View, KeyPair, OrderStatus, OrderView, Origin, StepFailure,
+    Asked, AuthorizationView, Blocked, ChallengeView, Download, Fact, KeyPair, OrderStatus, OrderView, Origin,
+    RenewalAnswer, RenewalWindow, StepFailure,
 };
+use crate::decide::guard::{Limits, Request};
 use crate::issuers::acme::account::AcmeAccount;
 use crate::issuers::acme::challenge::{self, AuthorizationStatus, ChallengeKind, ChallengeStatus};
 use crate::issuers::acme::failure::AcmeFailure;
 use crate::issuers::acme::order::{self, OrderRequest};
+use crate::issuers::acme::revoke;
 use crate::pki::{Chain, PemLimits, PrivateKey};
-use crate::solvers::http01::selfcheck::{SelfCheck, self_check};
-use kube::ResourceExt;
+
+/// How long an order waits for others of its issuer to end.
+const BUSY_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// Whether a step is the first with the server in its pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,17 +76,105 @@ macro_rules! account_or_failed {
     };
 }
 
-/// Creates an order.
-pub async fn create(context: &Context, object: &MailCertificate, names: Vec<String>) -> Result<Fact, PassError> {
-    let (account, _turn) = account_or_failed!(context, object, Turn::First);
-    let request = OrderRequest { names, profile: None, replaces: None };
-    Ok(fact(account.new_order(&request).await, |o| Fact::OrderCreated(view(o))))
+/// Has the guard count an order, where its limits allow one more.
+pub async fn reserve(
+    context: &Context,
+    object: &MailCertificate,
+    names: Vec<String>,
+    exempt: bool,
+) -> Result<Fact, PassError> {
+    let own = key(object);
+    let at = issuer_key(&object.spec.issuer_ref, &own.0);
+    let Some(issuer) = context.kinds.issuers.get(&at) else { return Ok(Fact::Overtaken) };
+    let (Some(acme), Some(uri)) = (&issuer.spec.acme, account_uri(&issuer)) else { return Ok(Fact::Overtaken) };
+    let now = Context::now();
+    let open = acme.limits.concurrent;
+    if !context.open_orders.enter(&at, &own, usize::try_from(open).unwrap_or(usize::MAX)) {
+        let words = format!("{open} orders of the issuer are under way, as many as its limits allow: this one waits");
+        let until = now.checked_add(BUSY_PAUSE).unwrap_or(now);
+        return Ok(Fact::Reserved(Err(Blocked { until, words, busy: true })));
+    }
+    let limits = Limits {
+        per_name_set: acme.limits.per_name_set,
+        per_domain: acme.limits.per_domain,
+        per_account: acme.limits.per_account,
+        failed_authorizations: acme.limits.failed_authorizations,
+    };
+    let request = Request { names, exempt };
+    if context.reservations.get(&own).is_some_and(|reserved| reserved.is_for(&at, &request)) {
+        // Counted by a pass that did not get as far as asking for it.
+        return Ok(Fact::Reserved(Ok(())));
+    }
+    Ok(match ledger::reserve(context, &at, &uri, &limits, &request, now).await? {
+        Ok(reserved) => {
+            context.reservations.set(own, Arc::new(reserved));
+            Fact::Reserved(Ok(()))
+        }
+        Err(blocked) => {
+            context.open_orders.leave(&at, &own);
+            Fact::Reserved(Err(Blocked { until: blocked.until, words: blocked.words, busy: false }))
+        }
+    })
 }
 
-/// Looks at an order.
+fn account_uri(issuer: &MailIssuer) -> Option<String> {
+    issuer.status.as_ref()?.acme.as_ref()?.account_uri.clone()
+}
+
+/// Creates an order.
+pub async fn create(
+    context: &Context,
+    object: &MailCertificate,
+    request: OrderRequest,
+    exempt: bool,
+) -> Result<Fact, PassError> {
+    let own = key(object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::First);
+    let placed = account.new_order(&request).await;
+    let reserved = context.reservations.get(&own);
+    context.reservations.forget(&own);
+    match placed {
+        Ok(order) => {
+            if exempt && order.replaces_dropped.is_some() {
+                count(context, object, request.names).await?;
+            }
+            Ok(Fact::OrderCreated(view(order)))
+        }
+        Err(e) => {
+            if let Some(reserved) = reserved.filter(|_| !e.unanswered) {
+                ledger::release(context, &reserved);
+            }
+            context.open_orders.leave(&issuer_key(&object.spec.issuer_ref, &own.0), &own);
+            Ok(Fact::Failed(failure(e)))
+        }
+    }
+}
+
+/// Counts an order that was made as a renewal that the CA asked for, and that the CA did not take as one.
+async fn count(context: &Context, object: &MailCertificate, names: Vec<String>) -> Result<(), PassError> {
+    let at = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
+    let uri = context.kinds.issuers.get(&at).and_then(|issuer| account_uri(&issuer));
+    let Some(uri) = uri else { return Ok(()) };
+    // It is made already: no limit can hold it back any more.
+    let none =
+        Limits { per_name_set: u32::MAX, per_domain: u32::MAX, per_account: u32::MAX, failed_authorizations: u32::MAX };
+    let request = Request { names, exempt: false };
+    ledger::reserve(context, &at, &uri, &none, &request, Context::now()).await.map(|_| ())
+}
+
+/// Looks at an order. Names that could not be validated are counted.
 pub async fn look(context: &Context, object: &MailCertificate, url: &str) -> Result<Fact, PassError> {
     let (account, _turn) = account_or_failed!(context, object, Turn::First);
-    Ok(fact(account.look(url).await, |o| Fact::Order(view(o))))
+    let order = match account.look(url).await {
+        Ok(order) => view(order),
+        Err(e) => return Ok(Fact::Failed(failure(e))),
+    };
+    if order.status == OrderStatus::Invalid {
+        let failed = order.authorizations.iter().filter(|a| a.failed).map(|a| a.name.clone()).collect::<Vec<_>>();
+        let at = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
+        ledger::failed_authorizations(context, &at, account.uri(), &failed, Context::now()).await?;
+    }
+    Ok(Fact::Order(order))
 }
 
 /// Tells the CA that it can look at the challenges of these names.
@@ -86,11 +182,21 @@ pub async fn answer(
     context: &Context,
     object: &MailCertificate,
     url: &str,
-    names: Vec<String>,
+    asked: Vec<Asked>,
 ) -> Result<Fact, PassError> {
     let (account, _turn) = account_or_failed!(context, object, Turn::Next);
-    let chosen: Vec<_> = names.iter().map(|name| (name.clone(), ChallengeKind::Http01)).collect();
-    Ok(fact(account.answer(url, &chosen).await, |()| Fact::Answered(names.clone())))
+    let chosen: Vec<_> = asked.iter().map(|a| (a.name.clone(), kind(a.kind))).collect();
+    let names = asked.into_iter().map(|a| a.name).collect();
+    Ok(fact(account.answer(url, &chosen).await, |()| Fact::Answered(names)))
+}
+
+fn kind(kind: ChallengeType) -> ChallengeKind {
+    match kind {
+        ChallengeType::Http01 => ChallengeKind::Http01,
+        ChallengeType::TlsAlpn01 => ChallengeKind::TlsAlpn01,
+        ChallengeType::Dns01 => ChallengeKind::Dns01,
+        ChallengeType::DnsPersist01 => ChallengeKind::DnsPersist01,
+    }
 }
 
 /// Sends the CSR.
@@ -99,41 +205,81 @@ pub async fn finalize(context: &Context, object: &MailCertificate, url: &str, cs
     Ok(fact(account.finalize(url, csr).await, |o| Fact::Finalized(view(o))))
 }
 
-/// Fetches the certificate.
+/// Fetches the certificate, with the CA's other chains where they are asked for.
 pub async fn download(
     context: &Context,
     object: &MailCertificate,
     url: &str,
-    revision: i64,
-    key: Arc<PrivateKey>,
-    origin: Origin,
+    (revision, key, origin): (i64, Arc<PrivateKey>, Origin),
+    alternates: bool,
 ) -> Result<Fact, PassError> {
     let (account, _turn) = account_or_failed!(context, object, Turn::Next);
-    let pem = match account.download(url).await {
-        Ok(pem) => pem,
+    let (pem, others) = match account.download_with_alternates(url).await {
+        Ok(found) => found,
         Err(e) => return Ok(Fact::Failed(failure(e))),
     };
-    Ok(match Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN) {
-        Ok(chain) => {
-            // What readers may take as trust anchor: the topmost certificate that the CA sent.
-            let ca = chain.rest().last().cloned().into_iter().collect();
-            let pair = KeyPair { key, chain: Arc::new(chain), ca: Arc::new(ca), canonical: true };
-            Fact::Issued(Fresh { revision, pair, origin })
+    let mut chains = match Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN) {
+        Ok(chain) => vec![chain],
+        Err(e) => {
+            return Ok(Fact::Failed(StepFailure {
+                pace: Pace::Refusal,
+                reason: reason::ISSUED_INVALID,
+                message: format!("what the CA sent cannot be read: {e}"),
+                retry_after: None,
+                order_lost: true,
+            }));
         }
-        Err(e) => Fact::Failed(StepFailure {
-            pace: Pace::Refusal,
-            reason: reason::ISSUED_INVALID,
-            message: format!("what the CA sent cannot be read: {e}"),
-            retry_after: None,
-            order_lost: true,
-        }),
-    })
+    };
+    for other in others.iter().filter(|_| alternates) {
+        // One that cannot be had is one less to choose from: the certificate is the same.
+        match account.download_alternate(other).await.map(|pem| Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN)) {
+            Ok(Ok(chain)) => chains.push(chain),
+            Ok(Err(error)) => tracing::warn!(%error, "an alternate chain cannot be read"),
+            Err(error) => tracing::warn!(%error, "an alternate chain cannot be fetched"),
+        }
+    }
+    Ok(Fact::Downloaded(Download { revision, key, origin, chains }))
 }
 
-/// Asks for a challenge as the CA would.
-pub async fn check(name: String, token: &str, key_authorization: &str) -> Fact {
-    let result = self_check(&name, token, key_authorization, &SelfCheck::default()).await;
-    Fact::SelfChecked(name, result.map_err(|p| p.to_string()))
+/// Asks the CA when it suggests to renew a certificate.
+pub async fn renewal_info(context: &Context, object: &MailCertificate, id: String) -> Result<Fact, PassError> {
+    let (account, _turn) = account_or_failed!(context, object, Turn::First);
+    let asked = account.renewal_info(&id, Context::now()).await;
+    let retry_after = asked.as_ref().ok().and_then(|info| info.retry_after);
+    Ok(Fact::RenewalInfo(RenewalAnswer {
+        certificate_id: id,
+        retry_after: retry_after.and_then(|d| SignedDuration::try_from(d).ok()),
+        window: asked.map_err(|e| e.words).map(|info| RenewalWindow {
+            start: info.start,
+            end: info.end,
+            explanation_url: info.explanation_url,
+        }),
+    }))
+}
+
+/// Revokes the active certificate: with its own key when that is compromised, which tells the CA that it is; else with
+/// the account's.
+pub async fn revoke(
+    context: &Context,
+    object: &MailCertificate,
+    pair: &KeyPair,
+    reason: RevocationReason,
+) -> Result<Fact, PassError> {
+    let (account, _turn) = account_or_failed!(context, object, Turn::First);
+    let der = pair.chain.leaf().der();
+    let code = match reason {
+        RevocationReason::Unspecified => revoke::RevocationReason::Unspecified,
+        RevocationReason::KeyCompromise => revoke::RevocationReason::KeyCompromise,
+        RevocationReason::AffiliationChanged => revoke::RevocationReason::AffiliationChanged,
+        RevocationReason::Superseded => revoke::RevocationReason::Superseded,
+        RevocationReason::CessationOfOperation => revoke::RevocationReason::CessationOfOperation,
+    };
+    let by_key = reason == RevocationReason::KeyCompromise;
+    let revoked = match by_key {
+        true => account.revoke_with_key(&pair.key, der, code).await,
+        false => account.revoke(der, code).await,
+    };
+    Ok(fact(revoked, |()| Fact::Revoked))
 }
 
 fn view(order: order::OrderView) -> OrderView {
@@ -149,22 +295,39 @@ fn view(order: order::OrderView) -> OrderView {
         error: order.error,
         authorizations: order.authorizations.into_iter().map(authorization).collect(),
         retry_after: order.retry_after.and_then(|d| SignedDuration::try_from(d).ok()),
+        not_replaced: order.replaces_dropped,
     }
 }
 
 fn authorization(authorization: challenge::AuthorizationView) -> AuthorizationView {
     let valid = authorization.status == AuthorizationStatus::Valid;
-    let http01 = authorization.challenge(&ChallengeKind::Http01).cloned();
-    let error = authorization.error;
+    let (mut challenges, mut unknown) = (Vec::new(), Vec::new());
+    for challenge in authorization.challenges {
+        let kind = match challenge.kind {
+            ChallengeKind::Http01 => ChallengeType::Http01,
+            ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            ChallengeKind::Dns01 => ChallengeType::Dns01,
+            ChallengeKind::DnsPersist01 => ChallengeType::DnsPersist01,
+            ChallengeKind::Other(name) => {
+                unknown.push(name);
+                continue;
+            }
+        };
+        challenges.push(ChallengeView {
+            kind,
+            token: challenge.token.unwrap_or_default(),
+            key_authorization: challenge.key_authorization.unwrap_or_default(),
+            dns_value: challenge.dns_value,
+            pending: challenge.status == ChallengeStatus::Pending,
+            error: challenge.error,
+        });
+    }
     AuthorizationView {
         name: authorization.name,
         valid,
         failed: !valid && authorization.status != AuthorizationStatus::Pending,
-        http01: http01.map(|h| Http01View {
-            token: h.token.unwrap_or_default(),
-            key_authorization: h.key_authorization.unwrap_or_default(),
-            pending: h.status == ChallengeStatus::Pending,
-            error: h.error.or(error),
-        }),
+        challenges,
+        error: authorization.error,
+        unknown,
     }
 }

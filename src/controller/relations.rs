@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 
+use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
 use crate::api::certificate::IssuerRef;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
@@ -72,9 +73,8 @@ impl Relations {
         let key = key(object);
         let ca = object.spec.ca.as_ref().map(|ca| ca.secret_ref.name.clone());
         let account = object.spec.acme.as_ref().map(|_| account_key_secret(object));
-        let binding = object.spec.acme.as_ref().and_then(|a| a.external_account_binding.as_ref());
-        let binding = binding.map(|b| b.key_secret_ref.name.clone());
-        self.issuers.set(&key, ca.into_iter().chain(account).chain(binding).map(|name| (key.0.clone(), name)));
+        let others = secrets_of(object).map(str::to_owned);
+        self.issuers.set(&key, ca.into_iter().chain(account).chain(others).map(|name| (key.0.clone(), name)));
     }
 
     /// A MailIssuer was deleted.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::context::Context;
 use super::pass::PassError;
-use crate::api::certificate::{DeletionPolicy, IssuerRef};
+use crate::api::certificate::{DeletionPolicy, IssuerRef, Temporary};
 use crate::api::{MailCertificate, keys};
 use crate::decide::certificate::world::{ActiveSecret, Fact, KeyPair, Origin, RevisionSecret, SecretView};
 use crate::pki::{PrivateKey, SecretBundle};
@@ -34,6 +35,9 @@ fn view(object: &MailCertificate, secret: &Secret) -> SecretView {
     if let Some(why) = foreign(object, secret) {
         return SecretView::Foreign(why);
     }
+    if let Some(temporary) = temporary(secret) {
+        return SecretView::Temporary(temporary);
+    }
     let content =
         key_pair(secret).map(|pair| KeyPair { canonical: pair.canonical && has_metadata(object, secret), ..pair });
     SecretView::Ours(ActiveSecret {
@@ -41,6 +45,21 @@ fn view(object: &MailCertificate, secret: &Secret) -> SecretView {
         revision: secret.annotations().get(keys::ACTIVE_REVISION).and_then(|r| r.parse().ok()),
         content,
         origin: origin(secret),
+    })
+}
+
+/// The self-signed certificate that the Secret holds until one is issued.
+fn temporary(secret: &Secret) -> Option<Temporary> {
+    if secret.annotations().get(keys::TEMPORARY).map(String::as_str) != Some("true") {
+        return None;
+    }
+    let pair = key_pair(secret).ok()?;
+    let leaf = pair.chain.leaf();
+    // The annotation alone does not make a certificate that a CA issued a temporary one.
+    leaf.is_self_signed().then(|| Temporary {
+        fingerprint_sha256: leaf.fingerprint.to_string(),
+        not_after: Time(leaf.not_after),
+        secret_resource_version: secret.resource_version(),
     })
 }
 
@@ -172,11 +191,36 @@ pub async fn write_active(
     origin: &Origin,
     over: Option<&str>,
 ) -> Result<Fact, PassError> {
+    let mut annotations = origin_annotations(origin);
+    annotations.insert(keys::ACTIVE_REVISION.to_owned(), number.to_string());
+    let written = write(context, object, pair, annotations, over).await?;
+    Ok(written.map_or(Fact::Overtaken, |secret| Fact::Activated(number, secret.resource_version().unwrap_or_default())))
+}
+
+/// Puts a self-signed certificate into the active Secret until one is issued.
+pub async fn write_temporary(
+    context: &Context,
+    object: &MailCertificate,
+    pair: &KeyPair,
+    over: Option<&str>,
+) -> Result<Fact, PassError> {
+    let annotations = BTreeMap::from([(keys::TEMPORARY.to_owned(), "true".to_owned())]);
+    let written = write(context, object, pair, annotations, over).await?;
+    Ok(written.as_ref().and_then(temporary).map_or(Fact::Overtaken, Fact::Temporary))
+}
+
+/// Writes the active Secret; `None` when somebody else wrote it meanwhile.
+async fn write(
+    context: &Context,
+    object: &MailCertificate,
+    pair: &KeyPair,
+    own: BTreeMap<String, String>,
+    over: Option<&str>,
+) -> Result<Option<Secret>, PassError> {
     let name = &object.spec.secret_name;
     let bundle = SecretBundle::new(&pair.chain, &pair.key, &pair.ca);
     let mut metadata = metadata(object, name);
-    metadata.annotations.get_or_insert_default().extend(origin_annotations(origin));
-    metadata.annotations.get_or_insert_default().insert(keys::ACTIVE_REVISION.to_owned(), number.to_string());
+    metadata.annotations.get_or_insert_default().extend(own);
     let secrets = api(context, object);
     let written = match over {
         None => {
@@ -186,11 +230,15 @@ pub async fn write_active(
         }
         Some(version) => {
             // A merge keeps what others have added; the resourceVersion makes sure that nobody changed it meanwhile.
+            let annotations = metadata.annotations.unwrap_or_default();
+            let mut annotations: BTreeMap<_, _> = annotations.into_iter().map(|(k, v)| (k, json!(v))).collect();
+            // Taken away, where an issued certificate takes the temporary one's place.
+            annotations.entry(keys::TEMPORARY.to_owned()).or_insert(json!(null));
             let patch = json!({
                 "metadata": {
                     "resourceVersion": version,
                     "labels": metadata.labels,
-                    "annotations": metadata.annotations,
+                    "annotations": annotations,
                     "ownerReferences": metadata.owner_references,
                 },
                 "data": bundle.to_data(),
@@ -199,8 +247,8 @@ pub async fn write_active(
         }
     };
     match written {
-        Ok(secret) => Ok(Fact::Activated(number, secret.resource_version().unwrap_or_default())),
-        Err(kube::Error::Api(s)) if s.code == 409 || s.code == 404 => Ok(Fact::Overtaken),
+        Ok(secret) => Ok(Some(secret)),
+        Err(kube::Error::Api(s)) if s.code == 409 || s.code == 404 => Ok(None),
         Err(e) => Err(PassError::api(format!("writing Secret {name}"))(e)),
     }
 }

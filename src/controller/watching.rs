@@ -6,10 +6,13 @@ use kube::ResourceExt;
 
 use super::caches::{Kinds, Watcher};
 use super::index::Key;
+use super::open_orders::OpenOrders;
 use super::relations::{Relations, issuer_key, key};
+use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::operating::metrics::Metrics;
 use crate::solvers::http01::responder::{ChallengeTable, Entry};
+use crate::solvers::tls_alpn01::responder::{AlpnEntry, AlpnTable};
 
 /// What a change of an own kind means for the others.
 pub struct Watching {
@@ -19,6 +22,10 @@ pub struct Watching {
     pub relations: Arc<Relations>,
     /// Kept up to date.
     pub challenges: ChallengeTable,
+    /// Kept up to date.
+    pub tls_challenges: AlpnTable,
+    /// Orders that an earlier leader made count too.
+    pub open_orders: Arc<OpenOrders>,
     /// Series of deleted objects go.
     pub metrics: Arc<Metrics>,
 }
@@ -43,17 +50,27 @@ impl Watcher<MailCertificate> for Watching {
         let own = key(object);
         self.relations.certificate(object);
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
-        let entries = order.map(|o| &o.challenges[..]).unwrap_or_default().iter().map(|c| Entry {
+        if order.is_some() {
+            self.open_orders.enter(&issuer_key(&object.spec.issuer_ref, &own.0), &own, usize::MAX);
+        }
+        let open = order.map(|o| &o.challenges[..]).unwrap_or_default();
+        let of = |kind| open.iter().filter(move |c| c.type_ == kind);
+        let http = of(ChallengeType::Http01).map(|c| Entry {
             host: c.name.clone(),
             token: c.token.clone(),
             key_authorization: c.key_authorization.clone(),
         });
-        self.challenges.replace_for(format!("{}/{}", own.0, own.1), entries.collect());
+        let tls = of(ChallengeType::TlsAlpn01)
+            .map(|c| AlpnEntry { host: c.name.clone(), key_authorization: c.key_authorization.clone() });
+        let object_key = format!("{}/{}", own.0, own.1);
+        self.challenges.replace_for(object_key.clone(), http.collect());
+        self.tls_challenges.replace_for(object_key, tls.collect());
         self.tell_domains(&own);
     }
     fn gone(&self, key: &Key) {
         self.relations.certificate_gone(key);
         self.challenges.remove(&format!("{}/{}", key.0, key.1));
+        self.tls_challenges.remove(&format!("{}/{}", key.0, key.1));
         self.metrics.remove_certificate(&key.0, &key.1);
         self.tell_domains(key);
     }

@@ -109,3 +109,78 @@ pub(crate) fn shown(name: &Name) -> String {
 pub(super) fn shown_text(text: &str) -> String {
     Printable::from(text).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::op::Query;
+    use hickory_proto::rr::rdata::{CNAME, SOA, TXT};
+    use proptest::prelude::*;
+
+    use super::super::zone::above;
+    use super::*;
+
+    #[test]
+    fn names_are_absolute_lower_case_and_shown_so() {
+        for (given, there) in
+            [("Mail.Example.COM", "mail.example.com"), ("_acme-challenge.a.test.", "_acme-challenge.a.test")]
+        {
+            let name = absolute(given).unwrap();
+            assert!(name.is_fqdn());
+            assert_eq!(shown(&name), there);
+        }
+        for wrong in ["", ".", "a..test", &"a".repeat(64), &"a.".repeat(128)] {
+            let failure = absolute(wrong).unwrap_err();
+            assert!(failure.words.contains("is not a name in DNS") && !failure.transient, "{failure}");
+        }
+        let hostile = Name::from_labels([b"a\x1b[31m".as_slice(), b"b\xff", b"test"]).unwrap();
+        assert!(shown(&hostile).bytes().all(|byte| (b'!'..=b'~').contains(&byte)), "{}", shown(&hostile));
+    }
+
+    fn answer() -> Message {
+        let name = |text| absolute(text).unwrap();
+        let record = |owner, data| Record::from_rdata(name(owner), 60, data);
+        let mut message = Message::query();
+        message.add_query(Query::query(name("a.test"), RecordType::TXT));
+        message.add_answer(record("a.test", RData::CNAME(CNAME(name("b.test")))));
+        message.add_answer(record("b.test", RData::CNAME(CNAME(name("c.test")))));
+        message.add_answer(record("c.test", RData::TXT(TXT::new(vec!["one".into(), "two".into()]))));
+        message.add_answer(record("d.test", RData::TXT(TXT::new(vec!["other".into()]))));
+        let soa = SOA::new(name("ns.test"), name("h.test"), 1, 1, 1, 1, 1);
+        message.add_authority(record("test", RData::SOA(soa)));
+        message
+    }
+
+    #[test]
+    fn the_chain_is_read_from_the_name_asked_for() {
+        let asked = absolute("A.Test").unwrap();
+        let found = read(&answer(), &asked, RecordType::TXT).unwrap();
+        assert_eq!((shown(&found.end).as_str(), found.hops, found.closed), ("c.test", 2, true));
+        assert_eq!(found.records.len(), 1, "{found:?}");
+        let alias = read(&answer(), &asked, RecordType::CNAME).unwrap();
+        assert_eq!((alias.end, alias.hops, alias.records.len()), (asked, 0, 1));
+        read(&answer(), &absolute("e.test").unwrap(), RecordType::TXT).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_breaks_anything(changes in prop::collection::vec((0usize..400, any::<u8>()), 1..12)) {
+            let mut bytes = answer().to_vec().unwrap();
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            let name = absolute("a.test").unwrap();
+            if let Ok(message) = Message::from_vec(&bytes) {
+                for kind in [RecordType::TXT, RecordType::CNAME, RecordType::CAA] {
+                    if let Err(failure) = read(&message, &name, kind) {
+                        prop_assert!(failure.words.chars().all(|c| (' '..='~').contains(&c)), "{}", failure);
+                    }
+                }
+                if let Ok(Some(next)) = above(&message, &name) {
+                    // Each step leads up, so that the walk ends.
+                    prop_assert!(next.zone_of(&name) && next != name);
+                }
+            }
+        }
+    }
+}

@@ -81,21 +81,30 @@ pub(super) async fn ask(
     limit: Duration,
 ) -> Result<Message, Trouble> {
     let question = Query::query(name.clone(), kind);
-    for transport in [Transport::Udp, Transport::Tcp] {
+    let (mut transport, mut extended) = (Transport::Udp, true);
+    loop {
         let mut message = Message::query();
         message.add_query(question.clone());
         message.metadata.recursion_desired = recursive;
-        let mut edns = Edns::new();
-        edns.set_max_payload(UDP_MAX);
-        message.set_edns(edns);
-        let response = transact(server, transport, message, limit).await?;
-        let message = response.into_message();
+        if extended {
+            let mut edns = Edns::new();
+            edns.set_max_payload(UDP_MAX);
+            message.set_edns(edns);
+        }
+        let message = transact(server, transport, message, limit).await?.into_message();
         check(&message, &question)?;
-        if !message.metadata.truncation {
+        let code = message.metadata.response_code;
+        if extended && matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) {
+            // It may be too old for extensions (RFC 6891 section 6.2.2).
+            extended = false;
+        } else if !message.metadata.truncation {
             return Ok(message);
+        } else if transport == Transport::Udp {
+            transport = Transport::Tcp;
+        } else {
+            return Err(Trouble::Malformed("it is cut off, over TCP too".into()));
         }
     }
-    Err(Trouble::Malformed("it is cut off, over TCP too".into()))
 }
 
 fn check(message: &Message, question: &Query) -> Result<(), Trouble> {

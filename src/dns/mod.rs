@@ -18,10 +18,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use answer::{absolute, shown};
+pub(crate) use exchange::{Transport, Trouble, transact};
 pub use failure::DnsFailure;
 pub use lookups::{Addresses, CaaAnswer, CaaRecord};
 pub use propagation::{ServerAnswer, missing};
 pub use settings::{Settings, parse_resolver};
+pub(crate) use zone::above;
 pub use zone::{Nameserver, Zone};
 
 /// Asks DNS. Clones are cheap and share nothing that changes.

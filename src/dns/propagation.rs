@@ -150,3 +150,52 @@ fn judge(message: &Message, name: &Name) -> Result<Vec<String>, Unusable> {
     }
     Ok(texts(found.records))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_names_the_servers_that_lack_the_value() {
+        let answer = |server: &str, result: Result<&[&str], &str>| ServerAnswer {
+            server: server.into(),
+            result: result.map(|values| values.iter().map(ToString::to_string).collect()).map_err(str::to_owned),
+        };
+        let has = answer("ns1.a.test", Ok(&["other", "value"]));
+        assert_eq!(missing(std::slice::from_ref(&has), "value"), None);
+        assert_eq!(missing(&[], "value").unwrap(), "no server was asked for the TXT record");
+        let answers = [
+            has,
+            answer("ns2.a.test", Ok(&[])),
+            answer("ns3.a.test", Ok(&["valu", "Value", "value "])),
+            answer("ns4.a.test", Err("SERVFAIL")),
+        ];
+        assert_eq!(
+            missing(&answers, "value").unwrap(),
+            "ns2.a.test does not have the TXT record yet; ns3.a.test has other values of the TXT record, but not this \
+             one yet; ns4.a.test: SERVFAIL"
+        );
+        let many: Vec<_> = (0..9).map(|i| answer(&format!("ns{i}.a.test"), Err("SERVFAIL"))).collect();
+        let sentence = missing(&many, "value").unwrap();
+        assert!(sentence.ends_with("ns3.a.test: SERVFAIL; and 5 more servers"), "{sentence}");
+    }
+
+    #[test]
+    fn only_an_answer_with_authority_counts() {
+        let name = absolute("a.test").unwrap();
+        let mut message = Message::query();
+        let words = |message: &Message| match judge(message, &name) {
+            Ok(values) => format!("{values:?}"),
+            Err(Unusable::Wrong(words) | Unusable::Silent(words)) => words,
+        };
+        assert_eq!(words(&message), "it is named as a server of the zone, but does not answer with authority (lame)");
+        message.metadata.authoritative = true;
+        assert_eq!(words(&message), "[]");
+        message.metadata.response_code = ResponseCode::NXDomain;
+        assert_eq!(words(&message), "[]");
+        message.metadata.response_code = ResponseCode::ServFail;
+        assert_eq!(words(&message), "SERVFAIL");
+        message.metadata.response_code = ResponseCode::Refused;
+        assert_eq!(words(&message), "it is named as a server of the zone, but answers REFUSED (lame)");
+    }
+}

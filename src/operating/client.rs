@@ -143,10 +143,12 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let kind = Kind::of(&request);
         let after = self.timeout;
+        let foreign = request.extensions().get::<MaxAnswer>().copied();
         if let Some(metrics) = &self.metrics {
-            metrics.api_request(kind.verb, &kind.resource);
+            // Its name is the user's to choose, and a series would be kept for each.
+            metrics.api_request(kind.verb, if foreign.is_some() { "-" } else { &kind.resource });
         }
-        let limit = request.extensions().get().map_or(MAX_ANSWER, |MaxAnswer(limit)| *limit);
+        let limit = foreign.map_or(MAX_ANSWER, |MaxAnswer(limit)| limit);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let finished = tokio::time::timeout(after, async {

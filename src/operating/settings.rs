@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, value_parser};
 use k8s_openapi::jiff::SignedDuration;
 
 use super::{lease::LeaseTimes, logging::LogFormat};
+use crate::dns::parse_resolver;
 
 /// Which cluster to talk to: the same rules as kubectl.
 #[derive(Args, Clone, Debug, Default)]
@@ -45,6 +46,16 @@ pub struct OperatorSettings {
     /// Address that answers HTTP-01 challenges
     #[arg(long, env = "MAILCERT_CHALLENGE_LISTEN", value_name = "ADDRESS", default_value = "[::]:8089")]
     pub challenge_listen: SocketAddr,
+    /// Address that answers TLS-ALPN-01 challenges
+    #[arg(long, env = "MAILCERT_CHALLENGE_TLS_LISTEN", value_name = "ADDRESS", default_value = "[::]:8443")]
+    pub challenge_tls_listen: SocketAddr,
+    /// DNS resolvers for checks before a CA is asked, as IP addresses with an optional port, separated by commas; a
+    /// MailIssuer's own come first [default: those of /etc/resolv.conf]
+    #[arg(long, env = "MAILCERT_DNS_RESOLVERS", value_name = "ADDRESS,…", value_delimiter = ',', value_parser = parse_resolver)]
+    pub dns_resolvers: Vec<SocketAddr>,
+    /// Ask only resolvers about DNS-01 records, where the authoritative servers cannot be reached from here
+    #[arg(long, env = "MAILCERT_DNS_RECURSIVE_ONLY")]
+    pub dns_recursive_only: bool,
     /// Address of /livez and /readyz
     #[arg(long, env = "MAILCERT_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081")]
     pub health_listen: SocketAddr,
@@ -118,6 +129,7 @@ impl OperatorSettings {
     fn check_listeners(&self) -> Result<(), SettingsError> {
         let listeners = [
             ("--challenge-listen", self.challenge_listen),
+            ("--challenge-tls-listen", self.challenge_tls_listen),
             ("--health-listen", self.health_listen),
             ("--metrics-listen", self.metrics_listen),
         ];

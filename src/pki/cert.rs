@@ -107,6 +107,8 @@ pub struct Certificate {
     pub issuer: String,
     /// Every common name of the subject; one that is no text stands as `#` and its hexadecimal bytes.
     pub common_names: Vec<String>,
+    /// Every common name of the issuer, in the same way.
+    pub issuer_common_names: Vec<String>,
     /// Every dNSName as it stands.
     pub dns_names: Vec<String>,
     /// Every iPAddress.
@@ -187,6 +189,7 @@ impl Certificate {
             subject: display(x.subject()),
             issuer: display(x.issuer()),
             common_names: x.subject().iter_common_name().map(text_of).collect(),
+            issuer_common_names: x.issuer().iter_common_name().map(text_of).collect(),
             dns_names: names.dns,
             ip_addresses: names.ips,
             emails: names.emails,

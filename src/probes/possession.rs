@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+
+use crate::pki::Certificate;
 
 /// Verifies the handshake's signature and nothing else: the chain is the caller's to judge, and a look must be able to
 /// see a certificate that is expired, of another name or of an unknown CA.
@@ -40,7 +44,16 @@ impl ServerCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
+        let algorithms = &self.0.signature_verification_algorithms;
+        match verify_tls13_signature(message, leaf, signature, algorithms) {
+            // webpki refuses a critical extension that it does not know, such as the acmeIdentifier of tls-alpn-01.
+            Err(error @ rustls::Error::InvalidCertificate(CertificateError::Other(_))) => {
+                let read = Certificate::parse_der(leaf).map_err(|_| error)?;
+                let key = SubjectPublicKeyInfoDer::from(read.spki_der());
+                verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
+            }
+            verified => verified,
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -52,10 +65,10 @@ impl ServerCertVerifier for ProofOfPossession {
 ///
 /// # Errors
 /// When the crypto provider lacks the protocol versions.
-pub(crate) fn client_config() -> Result<ClientConfig, rustls::Error> {
+pub(crate) fn client_config(versions: &[&'static SupportedProtocolVersion]) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ProofOfPossession(provider)))
         .with_no_client_auth();

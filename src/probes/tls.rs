@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 fn config(sni: bool) -> Result<ClientConfig, rustls::Error> {
-    let mut config = possession::client_config()?;
+    let mut config = possession::client_config(rustls::ALL_VERSIONS)?;
     config.enable_sni = sni;
     Ok(config)
 }

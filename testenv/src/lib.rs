@@ -2,15 +2,18 @@
 //!
 //! Nothing here needs a container engine. [`tools`] builds the servers from their Go modules, [`Cluster`] runs etcd,
 //! kube-apiserver and the controllers on loopback, or the whole with a kubelet in a network namespace of its own, and
-//! [`Pebble`] is the ACME server with the DNS that it believes. [`images`] makes what the node's pods run.
+//! [`Pebble`] is the ACME server with the DNS that it believes. [`Bind`] is a real DNS server that takes updates.
+//! [`images`] makes what the node's pods run.
 //!
 //! Invariants:
 //! - Nothing outlives the process that started it, even when that process is killed: a reaper waits for the end of a
 //!   pipe that only this process holds (`reap.sh`).
-//! - Instances in parallel never meet: ports are claimed with file locks, and every name that is global on a machine
-//!   (network namespace, cgroup, socket folder) carries the instance's own identifier.
+//! - Instances in parallel never meet: ports and addresses are claimed with file locks, and every name that is global
+//!   on a machine (network namespace, cgroup, socket folder) carries the instance's own identifier.
 //! - Servers listen on loopback or inside the namespace, so nothing is reachable from another machine.
 
+pub mod acme;
+mod bind;
 pub mod cache;
 mod client;
 mod cluster;
@@ -25,8 +28,10 @@ pub mod packages;
 mod pebble;
 pub mod pki;
 mod ports;
+pub mod published;
 pub mod tools;
 
+pub use bind::{ALGORITHMS as TSIG_ALGORITHMS, Bind, BindOptions, BindZone};
 pub use client::MailClient;
 pub use cluster::{Cluster, NODE_ADDRESS, Options};
 pub use dns::Dns;

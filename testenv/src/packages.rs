@@ -1,4 +1,4 @@
-//! The Debian packages that the node and the images need.
+//! The Debian packages that the node, the images and the DNS server need.
 
 use crate::error::{Context, Error, Result};
 use std::{
@@ -36,6 +36,9 @@ pub const NODE: [Package; 8] = [
 /// What the mail image needs on top.
 pub const IMAGES: [Package; 3] =
     [package("umoci", "umoci"), package("skopeo", "skopeo"), package("debootstrap", "debootstrap")];
+/// BIND 9, and the programs that ask it and change what it serves.
+pub const BIND: [Package; 3] =
+    [package("bind9", "named"), package("bind9-dnsutils", "nsupdate"), package("iproute2", "ip")];
 
 impl Package {
     fn installed(&self) -> bool {
@@ -69,7 +72,7 @@ pub fn require(packages: &[Package]) -> Result<()> {
         return Err(Error::new("it needs Linux"));
     }
     if !root() {
-        return Err(Error::new("it needs root, for network namespaces and containers"));
+        return Err(Error::new("it needs root, for network namespaces, containers and low ports"));
     }
     let missing = missing(packages);
     if missing.is_empty() {
@@ -96,7 +99,14 @@ pub fn install(packages: &[Package]) -> Result<()> {
     }
     eprintln!("installing {}", missing.join(" "));
     apt(&["update"])?;
-    apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())
+    apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
+    if missing.contains(&"bind9") {
+        // Only the program is wanted. The service that comes with it would take port 53 of every address, also of those
+        // that tests add; where there is no systemd, it does not run.
+        let mut systemctl = Command::new("systemctl");
+        let _ = systemctl.args(["disable", "--now", "named.service"]).stdin(Stdio::null()).output();
+    }
+    Ok(())
 }
 
 fn apt(args: &[&str]) -> Result<()> {

@@ -45,6 +45,8 @@ pub struct PebbleOptions {
     pub profiles: Vec<(String, u64)>,
     /// What the DNS server answers to an A query for a name that it does not know; nothing when `None`.
     pub default_ip: Option<Ipv4Addr>,
+    /// Another DNS server for validation to ask than the one that comes with Pebble.
+    pub dns_server: Option<SocketAddr>,
     /// More environment variables (`PEBBLE_…`) for Pebble.
     pub environment: Vec<(String, String)>,
 }
@@ -62,6 +64,7 @@ impl Default for PebbleOptions {
             retry_after: (1, 1),
             profiles: vec![("default".to_owned(), 90 * 86_400), ("shortlived".to_owned(), 6 * 86_400)],
             default_ip: None,
+            dns_server: None,
             environment: Vec::new(),
         }
     }
@@ -131,7 +134,8 @@ impl Pebble {
         pki::write(&config_path, &config(&dir, at, options).to_string())?;
 
         let mut acme = Command::new(tools::PEBBLE.path()?);
-        acme.arg("-config").arg(config_path).arg(format!("-dnsserver={}", dns.address())).env("PEBBLE_VA_NOSLEEP", "1");
+        let asked = options.dns_server.unwrap_or(dns.address());
+        acme.arg("-config").arg(config_path).arg(format!("-dnsserver={asked}")).env("PEBBLE_VA_NOSLEEP", "1");
         acme.env("PEBBLE_WFE_NONCEREJECT", options.nonce_reject_percent.to_string());
         acme.env("PEBBLE_AUTHZREUSE", options.authorization_reuse_percent.to_string());
         acme.env("PEBBLE_ALTERNATE_ROOTS", options.alternate_roots.to_string());
@@ -200,7 +204,7 @@ impl Pebble {
         self.at.tls_port
     }
 
-    /// The DNS server that validation asks.
+    /// The DNS server that comes with it, which validation asks unless the options name another one.
     pub fn dns(&self) -> &Dns {
         &self.dns
     }

@@ -56,7 +56,18 @@ impl Ca {
 
     /// A certificate for `names` (DNS names and IP addresses), for servers and clients.
     pub fn issue(&self, common_name: &str, names: &[&str], organization: Option<&str>) -> Result<Pair> {
-        let mut params = params(common_name, names, organization)?;
+        self.sign(common_name, params(common_name, names, organization)?)
+    }
+
+    /// As [`Ca::issue`], expired an hour ago.
+    pub fn issue_expired(&self, common_name: &str, names: &[&str]) -> Result<Pair> {
+        let mut params = params(common_name, names, None)?;
+        params.not_after = params.not_before;
+        params.not_before -= Duration::days(90);
+        self.sign(common_name, params)
+    }
+
+    fn sign(&self, common_name: &str, mut params: CertificateParams) -> Result<Pair> {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -45,6 +45,9 @@ while [ $round -lt 50 ] && [ -n "$(cgroups)" ]; do
   [ -z "$(cgroups)" ] || sleep 0.05
   round=$((round + 1))
 done
+if [ -e "$dir/loopback" ]; then
+  while read -r address; do PATH=$PATH:/usr/sbin:/sbin ip address delete "$address/32" dev lo; done <"$dir/loopback"
+fi 2>/dev/null
 if [ -d /var/log/containers ]; then find /var/log/containers -lname "$dir/*" -delete 2>/dev/null; fi
 # CNI remembers its results in one folder of the whole machine; they name the pods' namespaces, which lie below DIR.
 grep -lsF "$dir/" /var/lib/cni/results/* 2>/dev/null | xargs rm -f

@@ -127,6 +127,12 @@ impl World {
         if !self.flags.iter().any(|flag| flag.starts_with("--challenge-listen")) {
             command.arg(format!("--challenge-listen=127.0.0.1:{}", self.pebble.http_port()));
         }
+        if !self.flags.iter().any(|flag| flag.starts_with("--challenge-tls-listen")) {
+            command.arg(format!("--challenge-tls-listen=127.0.0.1:{}", self.pebble.tls_port()));
+        }
+        if !self.flags.iter().any(|flag| flag.starts_with("--dns-resolvers")) {
+            command.arg(format!("--dns-resolvers={}", self.pebble.dns_address()));
+        }
         // Ended by the cluster's reaper when this process is killed.
         self.operator = Some(self.cluster.exec(command).unwrap());
     }

@@ -12,7 +12,7 @@ use super::schema;
 
 pub use status::{
     Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
-    RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
+    PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
 };
 
 /// One key pair and its certificate, kept in a Secret that mail pods mount.

@@ -42,6 +42,9 @@ pub struct MailCertificateStatus {
     /// The self-signed certificate in the Secret until one is issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temporary: Option<Temporary>,
+    /// TXT records that the operator has published for challenges and not removed yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_records: Vec<PublishedRecord>,
     /// What was found wrong, or soon will be, and does not stop anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
@@ -91,6 +94,9 @@ pub struct Revision {
     /// The chain that is served with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<IssuedChain>,
+    /// Its ARI identifier (RFC 9773, section 4.1), where it can have one.
+    #[serde(default, rename = "ariID", skip_serializing_if = "Option::is_none")]
+    pub ari_id: Option<String>,
     /// The Secret that keeps its key apart from the active one, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
@@ -124,6 +130,9 @@ pub struct Attempt {
     /// The ACME order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// TXT records that are to be set by you before the CA can be asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted_records: Vec<TxtRecord>,
     /// The cert-manager CertificateRequest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
@@ -196,14 +205,11 @@ impl ChallengeType {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Challenge {
-    /// The DNS name to be validated; for a wildcard, the name below `*.`.
+    /// The DNS name to be validated, with `*.` in front for a wildcard.
     pub name: String,
     /// How.
     #[serde(default, rename = "type")]
     pub type_: ChallengeType,
-    /// Whether it validates the wildcard of the name.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub wildcard: bool,
     /// The challenge's token.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
@@ -237,6 +243,27 @@ pub struct TxtRecord {
     pub zone: Option<String>,
 }
 
+/// A TXT record that the operator has published for a challenge.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishedRecord {
+    /// The DNS name to be validated, with `*.` in front for a wildcard.
+    pub for_name: String,
+    /// The record.
+    #[serde(flatten)]
+    pub record: TxtRecord,
+    /// Attempts to remove it that failed in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: i32,
+    /// Not before this time is it tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
+}
+
+fn is_zero(n: &i32) -> bool {
+    *n == 0
+}
+
 /// A cert-manager CertificateRequest.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -255,21 +282,14 @@ pub struct RenewalInfo {
     #[serde(rename = "certificateID")]
     pub certificate_id: String,
     /// When the suggested window begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<Time>,
+    pub start: Time,
     /// When it ends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<Time>,
+    pub end: Time,
     /// The moment in the window that was drawn for this certificate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub renew_at: Option<Time>,
+    pub renew_at: Time,
     /// A page where the CA explains the window.
     #[serde(default, rename = "explanationURL", skip_serializing_if = "Option::is_none")]
     pub explanation_url: Option<String>,
-    /// When the CA was asked last.
-    pub checked_at: Time,
-    /// When it is asked again.
-    pub next_check: Time,
 }
 
 /// The self-signed certificate in the Secret until one is issued.

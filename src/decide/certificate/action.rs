@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::world::{KeyPair, Origin};
+use crate::api::certificate::{ChallengeType, TxtRecord};
 use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
 /// Where a key comes from.
@@ -13,6 +14,48 @@ pub enum KeySource {
     Generate(KeySpec),
     /// One that is stored already.
     Keep(Arc<PrivateKey>),
+}
+
+/// A name that is to be ordered, and how control of it will be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The name, with `*.` in front for a wildcard.
+    pub name: String,
+    /// The type of challenge.
+    pub kind: ChallengeType,
+}
+
+/// A look at a challenge, as the CA would look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Over HTTP on port 80.
+    Http01 {
+        /// The path's last segment.
+        token: String,
+        /// The body to expect.
+        key_authorization: String,
+    },
+    /// Over TLS on port 443.
+    TlsAlpn01 {
+        /// What the certificate must speak of.
+        key_authorization: String,
+    },
+    /// On every authoritative server.
+    Dns01 {
+        /// The record to expect.
+        record: TxtRecord,
+    },
+}
+
+/// An HTTP-01 challenge that needs a route to the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The name.
+    pub name: String,
+    /// The path's last segment.
+    pub token: String,
+    /// The solver's place among the issuer's.
+    pub solver: usize,
 }
 
 /// A step to take. Each says exactly what to do.
@@ -80,10 +123,28 @@ pub enum Action {
         /// Its Secret.
         name: String,
     },
+    /// Ask DNS about the names to be ordered.
+    Preflight {
+        /// The names.
+        asked: Vec<Asked>,
+    },
+    /// Have the guard count an order, where its limits allow one more.
+    Reserve {
+        /// For these names.
+        dns_names: Vec<String>,
+        /// Whether the CA asked for it: then it does not count.
+        exempt: bool,
+    },
     /// Create an ACME order.
     CreateOrder {
         /// For these names.
         dns_names: Vec<String>,
+        /// The profile.
+        profile: Option<String>,
+        /// The certificate that it replaces, by its ARI identifier.
+        replaces: Option<String>,
+        /// Whether the guard did not count it.
+        exempt: bool,
     },
     /// Look at the ACME order.
     LookAtOrder {
@@ -92,26 +153,42 @@ pub enum Action {
     },
     /// Make Ingresses or HTTPRoutes for challenges.
     Expose {
-        /// Name and token of each.
-        challenges: Vec<(String, String)>,
+        /// Of each.
+        challenges: Vec<Routed>,
     },
     /// Remove them.
     Unexpose,
-    /// Ask for a challenge as the CA would.
-    SelfCheck {
-        /// The name.
+    /// Publish a TXT record for a DNS-01 challenge.
+    Present {
+        /// The name, with `*.` in front for a wildcard.
         name: String,
-        /// The path's last segment.
-        token: String,
-        /// The body to expect.
-        key_authorization: String,
+        /// The solver's place among the issuer's.
+        solver: usize,
+        /// The record's value.
+        value: String,
+    },
+    /// Remove a TXT record.
+    CleanUp {
+        /// The name that it was published for.
+        name: String,
+        /// The solver's place among the issuer's.
+        solver: usize,
+        /// The record.
+        record: TxtRecord,
+    },
+    /// Look at a challenge as the CA would.
+    SelfCheck {
+        /// The name, with `*.` in front for a wildcard.
+        name: String,
+        /// What to look at.
+        check: Check,
     },
     /// Tell the CA that challenges can be looked at.
     Answer {
         /// The order.
         url: String,
-        /// The names.
-        names: Vec<String>,
+        /// The names, and the challenge of each.
+        asked: Vec<Asked>,
     },
     /// Send the CSR.
     Finalize {
@@ -134,7 +211,93 @@ pub enum Action {
         key: Arc<PrivateKey>,
         /// To be remembered with it.
         origin: Origin,
+        /// Whether to fetch the other chains that the CA offers, too.
+        alternates: bool,
     },
+    /// Ask the CA when it suggests to renew a certificate (RFC 9773).
+    FetchRenewalInfo {
+        /// The certificate, by its ARI identifier.
+        certificate_id: String,
+    },
+    /// Revoke the active certificate.
+    Revoke {
+        /// Its key and chain.
+        pair: KeyPair,
+        /// Why.
+        reason: RevocationReason,
+    },
+    /// Put a self-signed certificate in place until one is issued.
+    WriteTemporary {
+        /// The key to make.
+        key: KeySpec,
+        /// What to sign.
+        leaf: Box<LeafSpec>,
+        /// The resourceVersion that the Secret must still have; none: it must not exist.
+        over: Option<String>,
+    },
+    /// Make a cert-manager CertificateRequest.
+    CreateRequest {
+        /// Its name.
+        name: String,
+        /// The key to certify.
+        key: Arc<PrivateKey>,
+        /// What to ask for.
+        subject: Box<SubjectSpec>,
+        /// And for which usages.
+        usages: Vec<Usage>,
+    },
+    /// Look at it.
+    LookAtRequest {
+        /// Its name.
+        name: String,
+    },
+    /// Delete it.
+    DeleteRequest {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Why a certificate is revoked (RFC 5280, section 5.3.1): the reasons that CAs take from subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationReason {
+    /// No reason given.
+    Unspecified,
+    /// Somebody else has the key.
+    KeyCompromise,
+    /// The subject has changed.
+    AffiliationChanged,
+    /// Another certificate takes its place.
+    Superseded,
+    /// The server is no more.
+    CessationOfOperation,
+}
+
+impl RevocationReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::Unspecified,
+        Self::KeyCompromise,
+        Self::AffiliationChanged,
+        Self::Superseded,
+        Self::CessationOfOperation,
+    ];
+
+    /// Its name in RFC 5280.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "keyCompromise",
+            Self::AffiliationChanged => "affiliationChanged",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessationOfOperation",
+        }
+    }
+
+    /// The reason of that name.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str().eq_ignore_ascii_case(text))
+    }
 }
 
 impl fmt::Display for Action {
@@ -149,14 +312,28 @@ impl fmt::Display for Action {
             Self::StoreRevision { revision, name, .. } => write!(f, "store revision {revision} in Secret {name}"),
             Self::WriteActive { revision, .. } => write!(f, "write revision {revision} to the active Secret"),
             Self::Prune { revision, name } => write!(f, "delete Secret {name} of revision {revision}"),
-            Self::CreateOrder { dns_names } => write!(f, "create an ACME order for {}", dns_names.join(", ")),
+            Self::Preflight { asked } => write!(f, "ask DNS about {}", listed(asked)),
+            Self::Reserve { dns_names, .. } => write!(f, "count an order for {}", dns_names.join(", ")),
+            Self::CreateOrder { dns_names, .. } => write!(f, "create an ACME order for {}", dns_names.join(", ")),
             Self::LookAtOrder { url } => write!(f, "look at the ACME order {url}"),
             Self::Expose { challenges } => write!(f, "route {} challenges to the operator", challenges.len()),
             Self::Unexpose => write!(f, "remove the challenges' routes"),
             Self::SelfCheck { name, .. } => write!(f, "check the challenge of {name} from here"),
-            Self::Answer { names, .. } => write!(f, "let the CA look at the challenges of {}", names.join(", ")),
+            Self::Present { name, .. } => write!(f, "publish the TXT record of {name}"),
+            Self::CleanUp { record, .. } => write!(f, "remove the TXT record at {}", record.name),
+            Self::Answer { asked, .. } => write!(f, "let the CA look at the challenges of {}", listed(asked)),
             Self::Finalize { url, .. } => write!(f, "send the CSR to the ACME order {url}"),
             Self::Download { url, .. } => write!(f, "fetch the certificate of the ACME order {url}"),
+            Self::FetchRenewalInfo { certificate_id } => write!(f, "ask when to renew certificate {certificate_id}"),
+            Self::Revoke { reason, .. } => write!(f, "revoke the active certificate: {}", reason.as_str()),
+            Self::WriteTemporary { .. } => write!(f, "put a self-signed certificate in place"),
+            Self::CreateRequest { name, .. } => write!(f, "create CertificateRequest {name}"),
+            Self::LookAtRequest { name } => write!(f, "look at CertificateRequest {name}"),
+            Self::DeleteRequest { name } => write!(f, "delete CertificateRequest {name}"),
         }
     }
+}
+
+fn listed(asked: &[Asked]) -> String {
+    asked.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ")
 }

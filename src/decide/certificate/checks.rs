@@ -28,6 +28,7 @@ type Check = fn(&Look<'_>) -> Option<Trigger>;
 const CHECKS: &[Check] = &[
     secret_is_lost,
     expired,
+    revoked,
     issuer_differs,
     ca_differs,
     names_differ,
@@ -83,6 +84,14 @@ fn expired(look: &Look<'_>) -> Option<Trigger> {
         message: format!("the certificate expired at {at}"),
         still_good: false,
     })
+}
+
+fn revoked(look: &Look<'_>) -> Option<Trigger> {
+    if let Some(asked) = look.state.replacement_asked() {
+        return bad(reason::REVOKED, format!("the annotation {} asks for another key ({asked})", keys::REVOKE));
+    }
+    let revocation = look.state.revocation.as_ref().filter(|_| look.state.is_revoked())?;
+    bad(reason::REVOKED, format!("the certificate was revoked at {} ({})", revocation.time.0, revocation.reason))
 }
 
 fn issuer_differs(look: &Look<'_>) -> Option<Trigger> {

@@ -9,7 +9,7 @@ use super::checks::Trigger;
 use super::names::{self, Wanted};
 use super::state::State;
 use super::world::{Action, Fresh, IssuerView, KeyPair, KeySource, Origin, SecretView, StepFailure};
-use super::{Step, acme};
+use super::{Step, acme, cert_manager};
 use crate::api::certificate::RotationPolicy;
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
@@ -50,7 +50,8 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
     match state.world.issuer.clone() {
         IssuerView::SelfSigned => sign(state, wanted, None, origin),
         IssuerView::Ca(ca) => sign(state, wanted, Some(ca), origin),
-        IssuerView::Acme(view) => acme::step(state, wanted, view, origin),
+        IssuerView::Acme(view) => acme::step(state, wanted, trigger, &view, origin),
+        IssuerView::CertManager(view) => cert_manager::step(state, wanted, &view, origin),
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => Step::failing(state),
     }
 }
@@ -75,7 +76,7 @@ fn issuer_problem(state: &State<'_>) -> Option<Step> {
             stalled: false,
             ..Step::blocked(reason::ISSUER_NOT_READY, format!("{name} is not ready: {why}"))
         }),
-        IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::Acme(_) => None,
+        IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::Acme(_) | IssuerView::CertManager(_) => None,
     }
 }
 
@@ -141,7 +142,10 @@ fn stored_or_kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<Pr
 /// The active key, where the rotation policy keeps it and it is of the kind asked for.
 pub(super) fn kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<PrivateKey>>, Box<Step>> {
     let Some(active) = &state.active else { return Ok(None) };
-    if state.spec.options.private_key.rotation.policy == RotationPolicy::Always {
+    if state.spec.options.private_key.rotation.policy == RotationPolicy::Always
+        || state.is_revoked()
+        || state.replacement_asked().is_some()
+    {
         return Ok(None);
     }
     // A key that somebody else put there is not ours to certify.
@@ -149,7 +153,7 @@ pub(super) fn kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<P
     match &state.world.secret {
         SecretView::Unchanged => Err(Box::new(Step::act(vec![Action::ReadSecret]))),
         SecretView::Ours(secret) => Ok(secret.content.as_ref().ok().map(|pair| pair.key.clone()).filter(fits)),
-        SecretView::NotRead | SecretView::Absent | SecretView::Foreign(_) => Ok(None),
+        SecretView::NotRead | SecretView::Absent | SecretView::Foreign(_) | SecretView::Temporary(_) => Ok(None),
     }
 }
 
@@ -168,7 +172,11 @@ fn defects(state: &State<'_>, pair: &KeyPair, wanted: &Wanted) -> Vec<String> {
         usages: names::usages(state.spec),
         allow_extra_names: false,
     };
-    validate_issued(&pair.chain, &pair.key, &expected, None, state.world.now).iter().map(ToString::to_string).collect()
+    let anchors = state.world.issuer.acme().and_then(|a| a.trust_anchors.as_deref());
+    validate_issued(&pair.chain, &pair.key, &expected, anchors, state.world.now)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Refuses what was issued where it is not what was asked for, or no improvement.

@@ -10,13 +10,17 @@ mod acme;
 pub mod action;
 mod ari;
 mod cert_manager;
+mod chains;
 mod checks;
 mod issue;
 mod names;
 mod renewal;
+mod renewal_info;
 mod repair;
+mod revocation;
 mod state;
 mod status;
+mod temporary;
 #[cfg(test)]
 mod tests;
 pub mod world;
@@ -24,7 +28,9 @@ pub mod world;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+pub use self::acme::dns_solver;
 pub use self::names::{Wanted, wanted};
+pub use self::renewal_info::next_after as next_renewal_check;
 use self::state::State;
 pub use self::status::notes;
 pub use self::world::{Action, Fact, World};
@@ -74,25 +80,9 @@ pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut state = State::fold(world);
     let mut step = next(&mut state);
     if step.actions.is_empty() {
-        clean_up(&mut state, &mut step);
+        acme::clean_up(&mut state, &mut step);
     }
     status::conclude(state, step)
-}
-
-/// Nothing stays reachable for an order that is over, or that waits for a person.
-fn clean_up(state: &mut State<'_>, step: &mut Step) {
-    let ended = state.attempt.as_ref().is_none_or(|a| a.order.is_none());
-    let waits = step.stalled && state.world.forbidden.is_none();
-    let exposed = state.attempt.as_ref().and_then(|a| a.order.as_ref()).is_some_and(|o| o.exposed);
-    let Some(order) = state.standing_order().filter(|_| ended || waits && exposed) else { return };
-    // The order is remembered until that is done.
-    if let Some(attempt) = &mut state.attempt {
-        attempt.order = Some(order);
-    }
-    // Where removing them failed just now, the next pass tries again.
-    if state.world.learnt.failure.as_ref().is_none_or(|f| f.order_lost) {
-        step.actions.push(Action::Unexpose);
-    }
 }
 
 fn next(state: &mut State<'_>) -> Step {
@@ -125,10 +115,19 @@ fn next(state: &mut State<'_>) -> Step {
         SecretView::Unchanged if state.spec_is_new() && world.learnt.activated.is_none() => {
             return Step::act(vec![Action::ReadSecret]);
         }
-        SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) => {}
+        SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) | SecretView::Temporary(_) => {}
     }
-    if let Some(step) = repair::step(state) {
+    if let Some(step) = temporary::step(state, &wanted).or_else(|| repair::step(state)) {
         return step;
+    }
+    if world.learnt.activated.is_none()
+        && let Some(step) = revocation::step(state)
+    {
+        return step;
+    }
+    // The status first, where something was written.
+    if let Some(action) = renewal_info::ask(state).filter(|_| world.learnt.activated.is_none()) {
+        return Step::act(vec![action]);
     }
     let Some(trigger) = checks::first(state, &wanted) else { return rest(state) };
     if world.learnt.activated.is_some() {
@@ -143,7 +142,8 @@ fn next(state: &mut State<'_>) -> Step {
 fn failed(state: &mut State<'_>, failure: &StepFailure) -> Step {
     let wanted = wanted(state.spec).unwrap_or_default();
     let trigger = checks::first(state, &wanted);
-    state.begin(trigger.map_or(reason::ISSUING, |t| t.reason));
+    let asked = state.revocation_asked().map(|_| reason::REVOCATION_REQUESTED);
+    state.begin(asked.or(trigger.map(|t| t.reason)).unwrap_or(reason::ISSUING));
     state.fail(failure);
     acme::leave_out_refused(state, &wanted, failure);
     Step::failing(state)
@@ -188,6 +188,7 @@ impl State<'_> {
     fn secret_version(&self) -> Option<String> {
         match &self.world.secret {
             SecretView::Ours(secret) => Some(secret.resource_version.clone()),
+            SecretView::Temporary(temporary) => temporary.secret_resource_version.clone(),
             SecretView::Unchanged => self.active.as_ref().and_then(|a| a.secret_resource_version.clone()),
             SecretView::Absent | SecretView::NotRead | SecretView::Foreign(_) => None,
         }

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_before_longer_than_the_lifetime_does_not_loop() {
         let before = Some(std::time::Duration::from_secs(3600 * 24 * 365).into());
-        let at = hours(90 * 24, Renewal { before, before_percentage: None });
+        let at = hours(90 * 24, Renewal { before, ..Renewal::default() });
         assert!((57 * 24..=60 * 24).contains(&at), "{at}");
     }
 
@@ -93,16 +93,16 @@ mod tests {
             due.duration_since(start).as_mins()
         };
         // Five minutes of them are over when it is issued.
-        let before = Renewal { before: Some(std::time::Duration::from_secs(3600).into()), before_percentage: None };
+        let before = Renewal { before: Some(std::time::Duration::from_secs(3600).into()), ..Renewal::default() };
         assert_eq!(mins(65, &before), 32);
-        let percentage = Renewal { before: None, before_percentage: Some(95) };
+        let percentage = Renewal { before_percentage: Some(95), ..Renewal::default() };
         assert_eq!(mins(65, &percentage), 32);
         assert_eq!(mins(25 * 60, &percentage), 70);
     }
 
     #[test]
     fn percentages_count_what_is_left() {
-        let at = hours(1000, Renewal { before: None, before_percentage: Some(20) });
+        let at = hours(1000, Renewal { before_percentage: Some(20), ..Renewal::default() });
         assert!((780..=800).contains(&at), "{at}");
     }
 

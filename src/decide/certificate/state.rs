@@ -1,19 +1,22 @@
 //! The status as it stands once everything learnt in this pass is taken in.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::world::{ActiveSecret, IssuerView, KeyPair, OrderView, Origin, SecretView, StepFailure, World};
-use super::{renewal, wanted};
+use super::acme::{preflight, solvers};
+use super::world::{ActiveSecret, How, KeyPair, OrderView, Origin, SecretView, SolverView, StepFailure, World};
+use super::{chains, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    Attempt, Challenge, Failure, IssuerRef, MailCertificateSpec, OmittedName, Order, Repairs, Revision,
+    Attempt, Challenge, ChallengeType, Failure, Finding, IssuerRef, MailCertificateSpec, OmittedName, Order,
+    PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Temporary,
 };
-use crate::api::{keys, reasons::certificate as reason};
+use crate::api::{
+    keys,
+    reasons::{certificate as reason, finding},
+};
 use crate::decide::backoff;
-use crate::pki::Fingerprint;
+use crate::pki::{Fingerprint, ari_id};
 
 /// Repairs further apart than this are counted anew.
 const REPAIRS_FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
@@ -35,6 +38,20 @@ pub struct State<'a> {
     pub attempt: Option<Attempt>,
     /// Legacy names that the active revision lacks.
     pub omitted: Vec<OmittedName>,
+    /// What the active certificate's CA says about its renewal.
+    pub renewal_info: Option<RenewalInfo>,
+    /// The self-signed certificate in the Secret until one is issued.
+    pub temporary: Option<Temporary>,
+    /// TXT records that stand for challenges.
+    pub published: Vec<PublishedRecord>,
+    /// What was found wrong and stops nothing.
+    pub findings: Vec<Finding>,
+    /// What DNS says before an order.
+    pub preflight: preflight::Found,
+    /// The revoke annotation that was acted upon last.
+    pub revoke_seen: Option<String>,
+    /// The revocation that was asked for last.
+    pub revocation: Option<Revocation>,
     /// Changes by others that were undone.
     pub repairs: Option<Repairs>,
     /// The renew annotation that was acted upon last.
@@ -52,6 +69,13 @@ impl<'a> State<'a> {
             previous: status.previous,
             attempt: status.attempt,
             omitted: status.omitted_names,
+            renewal_info: status.renewal_info,
+            temporary: status.temporary,
+            published: status.published_records,
+            findings: status.findings,
+            preflight: preflight::Found::default(),
+            revoke_seen: status.last_revoke_request,
+            revocation: status.revocation,
             repairs: status.repairs,
             renew_seen: status.last_renew_request,
         };
@@ -64,7 +88,19 @@ impl<'a> State<'a> {
         state.take_in_activation();
         state.take_in_secret(&world.secret);
         state.take_in_order();
+        state.take_in_records();
+        state.take_in_revocation();
+        preflight::take_in(&mut state);
+        renewal_info::take_in(&mut state);
         state
+    }
+
+    /// Puts a finding down, or takes it back.
+    pub fn find(&mut self, reason: &str, about: &str, message: Option<String>) {
+        self.findings.retain(|f| f.reason != reason || f.about != about);
+        let (reason, about) = (reason.to_owned(), about.to_owned());
+        self.findings.extend(message.map(|message| Finding { reason, about, message }));
+        self.findings.sort();
     }
 
     /// The issuer that the spec names, with its namespace.
@@ -86,10 +122,11 @@ impl<'a> State<'a> {
 
     /// When the active revision is due for renewal.
     pub fn renewal_time(&self) -> Option<Timestamp> {
-        self.active.as_ref().map(|a| self.renewal_of(a.not_before.0, a.not_after.0, &a.serial))
+        let fallback = self.active.as_ref().map(|a| self.renewal_of(a.not_before.0, a.not_after.0, &a.serial))?;
+        Some(renewal_info::effective(self, fallback))
     }
 
-    /// When a certificate with this validity and serial number is due for renewal.
+    /// When a certificate with this validity and serial number is due for renewal, by its lifetime.
     pub fn renewal_of(&self, not_before: Timestamp, not_after: Timestamp, serial: &str) -> Timestamp {
         let uid = self.world.object.uid().unwrap_or_default();
         renewal::due(not_before, not_after, &self.spec.options.renewal, &uid, serial)
@@ -140,6 +177,7 @@ impl<'a> State<'a> {
                 last_failure: None,
                 retry_time: None,
                 order: None,
+                wanted_records: Vec::new(),
                 request: None,
                 omitted_names: Vec::new(),
             });
@@ -172,6 +210,7 @@ impl<'a> State<'a> {
         attempt.retry_time = now.checked_add(pause).ok().map(Time);
         if failure.order_lost {
             attempt.order = None;
+            attempt.request = None;
         }
     }
 
@@ -182,13 +221,19 @@ impl<'a> State<'a> {
         if learnt.unexposed {
             return None;
         }
-        let exposes = matches!(self.world.issuer, IssuerView::Acme(view) if view.exposes);
+        let routed = |s: &SolverView| s.how == How::Http01 { exposes: true };
+        let exposes = self.world.issuer.acme().is_some_and(|a| a.solvers.iter().any(routed));
         let old = self.world.object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.clone());
         let order = self.attempt.as_ref().and_then(|a| a.order.clone()).or(old)?;
         (order.exposed || learnt.exposed || exposes).then_some(Order { exposed: true, ..order })
     }
 
     fn take_in_secret(&mut self, view: &SecretView) {
+        match view {
+            SecretView::Temporary(temporary) => self.temporary = Some(temporary.clone()),
+            SecretView::Absent | SecretView::Ours(_) | SecretView::Foreign(_) => self.temporary = None,
+            SecretView::Unchanged | SecretView::NotRead => {}
+        }
         let SecretView::Ours(secret) = view else { return };
         if self.holds_active(secret) {
             if let Some(active) = &mut self.active {
@@ -220,7 +265,9 @@ impl<'a> State<'a> {
         } else if let Some((pair, origin)) = self.made(*revision) {
             let made = self.revision(*revision, pair, origin, Some(version.clone()));
             self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
+            let replaced = self.replacement_asked().map(str::to_owned);
             self.activate(made);
+            self.take_in_replacement(replaced);
         }
         if undone {
             self.count_repair();
@@ -262,7 +309,19 @@ impl<'a> State<'a> {
         }
         self.omitted = self.attempt.take().map(|a| a.omitted_names).unwrap_or_default();
         self.omitted.retain(|o| !revision.dns_names.contains(&o.name));
+        self.temporary = None;
+        // What was found about a request is over with it; what is found about this revision follows.
+        self.findings.retain(|f| f.reason == finding::CLEAN_UP_FAILED);
+        self.findings.extend(self.world.learnt.chain_findings.clone());
+        let unanchored = revision.chain.is_some().then(|| self.unanchored()).flatten();
+        self.find(finding::CHAIN_NOT_ANCHORED, "chain", unanchored);
         self.active = Some(revision);
+    }
+
+    /// Why the chain that was just issued leads to no anchor, if it does not.
+    fn unanchored(&self) -> Option<String> {
+        let fresh = self.world.learnt.fresh.as_ref()?;
+        chains::described(&fresh.pair.chain, self.world.issuer.acme(), self.world.now).1
     }
 
     fn count_repair(&mut self) {
@@ -281,6 +340,11 @@ impl<'a> State<'a> {
             order.exposed = false;
         }
         let Some(view) = &learnt.order else { return };
+        let not_replaced = view.not_replaced.as_ref().map(|words| {
+            format!(
+                "the order does not say which certificate it replaces, so it counts against the CA's limits: {words}"
+            )
+        });
         // Authorizations need not be one for each name (RFC 8555, section 7.1.3): what was asked for is remembered.
         let omitted = attempt.omitted_names.iter().map(|o| o.name.as_str());
         let asked = wanted(self.spec).unwrap_or_default().without(omitted);
@@ -292,11 +356,14 @@ impl<'a> State<'a> {
             exposed: false,
             finalized: false,
         });
-        let known: BTreeMap<String, Challenge> = order.challenges.drain(..).map(|c| (c.token.clone(), c)).collect();
+        let known = std::mem::take(&mut order.challenges);
         order.challenges = challenges(view, &known, self.world);
         order.exposed = (order.exposed || learnt.exposed) && !learnt.unexposed;
         order.finalized = order.finalized || learnt.finalized;
         attempt.order = Some(order);
+        if learnt.created_order {
+            self.find(finding::NOT_REPLACED, "order", not_replaced);
+        }
     }
 
     /// The facts of a revision.
@@ -318,34 +385,40 @@ impl<'a> State<'a> {
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),
-            chain: None,
+            chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
+            ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
             secret_name: self.world.revisions.get(&revision).cloned(),
             secret_resource_version: version,
         }
     }
 }
 
-fn challenges(view: &OrderView, known: &BTreeMap<String, Challenge>, world: &World) -> Vec<Challenge> {
+fn challenges(view: &OrderView, known: &[Challenge], world: &World) -> Vec<Challenge> {
+    let Some(acme) = world.issuer.acme() else { return known.to_vec() };
     let open = view.authorizations.iter().filter(|a| !a.valid);
     open.filter_map(|authorization| {
-        let http01 = authorization.http01.as_ref()?;
-        let old = known.get(&http01.token);
-        let checked = world.learnt.self_checks.get(&authorization.name);
+        let (_, shown) = solvers::chosen(acme, authorization)?;
+        let same = |c: &&Challenge| (&c.name, c.type_, &c.token) == (&authorization.name, shown.kind, &shown.token);
+        let old = known.iter().find(same);
+        let presented = world.learnt.presented.get(&authorization.name);
+        let checked = world.learnt.self_checks.get(&authorization.name).cloned();
+        // A record that could not be published cannot be found either.
+        let checked = presented.and_then(|p| p.as_ref().err()).map(|words| Err(words.clone())).or(checked);
         let failed_now = matches!(checked, Some(Err(_)));
         let answered = old.is_some_and(|c| c.answered) || world.learnt.answered.contains(&authorization.name);
         let problem = match checked {
-            Some(Err(problem)) => Some(problem.clone()),
+            Some(Err(problem)) => Some(problem),
             Some(Ok(())) => None,
-            None => http01.error.clone().or_else(|| old.and_then(|c| c.problem.clone())),
+            None => shown.error.clone().or_else(|| old.and_then(|c| c.problem.clone())),
         };
+        let record = presented.and_then(|p| p.as_ref().ok()).or(old.and_then(|c| c.record.as_ref())).cloned();
         Some(Challenge {
             name: authorization.name.clone(),
-            type_: crate::api::certificate::ChallengeType::Http01,
-            wildcard: false,
-            record: None,
-            token: http01.token.clone(),
-            key_authorization: http01.key_authorization.clone(),
-            answered: answered || !http01.pending,
+            type_: shown.kind,
+            token: shown.token.clone(),
+            key_authorization: shown.key_authorization.clone(),
+            record: record.filter(|_| shown.kind == ChallengeType::Dns01),
+            answered: answered || !shown.pending,
             failures: old.map_or(0, |c| c.failures).saturating_add(i32::from(failed_now)),
             problem,
         })

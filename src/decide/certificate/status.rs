@@ -6,8 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::checks::{self, Trigger};
 use super::state::State;
 use super::world::SecretView;
-use super::{Action, Step, wanted};
-use crate::api::certificate::MailCertificateStatus;
+use super::{Action, Step, renewal_info, temporary, wanted};
+use crate::api::certificate::{Finding, MailCertificateStatus};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::Decision;
@@ -40,8 +40,13 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         last_renew_request: state.renew_seen,
         attempt: state.attempt,
         omitted_names: state.omitted,
+        renewal_info: state.renewal_info,
+        temporary: state.temporary,
+        published_records: state.published,
+        findings: state.findings,
+        last_revoke_request: state.revoke_seen,
+        revocation: state.revocation,
         repairs: state.repairs,
-        ..old
     };
     Decision { actions: step.actions, status, wake }
 }
@@ -74,6 +79,13 @@ pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<No
             message,
         });
     }
+    let new_finding = |f: &&Finding| !old.findings.iter().any(|o| o.reason == f.reason && o.about == f.about);
+    notes.extend(new.findings.iter().filter(new_finding).map(|f| Note {
+        warning: true,
+        reason: f.reason.clone(),
+        action: "Check".to_owned(),
+        message: f.message.clone(),
+    }));
     notes
 }
 
@@ -90,6 +102,10 @@ fn ready(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> (Is, &'s
     };
     let Some(active) = &state.active else {
         return match &step.situation {
+            Some((_, message)) if temporary::said(state, message).is_some() => {
+                let (reason, message) = temporary::said(state, message).unwrap_or_default();
+                (Is::False, reason, message)
+            }
             Some((reason, message)) => (Is::False, *reason, message.clone()),
             None => (Is::False, reason::NOT_ISSUED, "no certificate has been issued yet".to_owned()),
         };
@@ -134,7 +150,13 @@ fn mismatch(state: &State<'_>) -> Option<Trigger> {
 fn wake(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> Option<Timestamp> {
     let expiry = state.active.as_ref().map(|a| a.not_after.0);
     let start = state.active.as_ref().map(|a| a.not_before.0);
-    [step.wake, renewal, expiry, start].into_iter().flatten().filter(|at| *at > state.world.now).min().or(step.wake)
+    let ask = renewal_info::next(state).map(|at| at.max(state.soon(1)));
+    [step.wake, renewal, expiry, start, ask]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > state.world.now)
+        .min()
+        .or(step.wake)
 }
 
 fn listed(names: &[String]) -> String {

@@ -87,7 +87,7 @@ impl Client {
         let limit = self.http.limits().step;
         let Ok(outcome) = tokio::time::timeout(limit, step).await else {
             let words = format!("the ACME server took more than {} s for one step", limit.as_secs_f32());
-            return Err(AcmeFailure::transient(None, words));
+            return Err(AcmeFailure::transient(None, words).unanswered(true));
         };
         outcome.map_err(|error| error.about(about)).inspect_err(|failure| {
             if let (Class::AccountGone, Some(alarm)) = (&failure.class, &self.alarm) {

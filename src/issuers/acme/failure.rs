@@ -46,6 +46,8 @@ pub struct AcmeFailure {
     /// The CA's own words out of its problem document, or our sentence; at most [`MAX_WORDS`] printable characters.
     /// Never any other part of an answer's body.
     pub words: String,
+    /// Whether a signed request was sent and no whole answer came: the server may have done what it was asked to.
+    pub unanswered: bool,
 }
 
 impl fmt::Display for AcmeFailure {
@@ -59,7 +61,12 @@ impl std::error::Error for AcmeFailure {}
 impl AcmeFailure {
     /// A failure in our own words.
     pub(crate) fn new(class: Class, words: impl AsRef<str>) -> Self {
-        Self { class, words: printable(words.as_ref(), MAX_WORDS) }
+        Self { class, words: printable(words.as_ref(), MAX_WORDS), unanswered: false }
+    }
+
+    /// This failure, of a request that may have been carried out all the same.
+    pub(crate) fn unanswered(self, unanswered: bool) -> Self {
+        Self { unanswered, ..self }
     }
 
     /// A failure that may pass by itself.
@@ -189,7 +196,7 @@ fn of_problem(answered: &Answered, about: About) -> AcmeFailure {
         kind if refuses(kind) => Class::Refused,
         _ => Class::Transient { retry_after },
     };
-    AcmeFailure { class, words: with_advice(problem) }
+    AcmeFailure { class, words: with_advice(problem), unanswered: false }
 }
 
 /// The CA's words, and what to do where they do not say it.

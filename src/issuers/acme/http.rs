@@ -132,15 +132,21 @@ impl BoundedHttp {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jose+json"));
         }
         *request.method_mut() = method.clone();
+        let signed = method == Method::POST;
         let sent = async {
-            let response = self.client.request(request).await.map_err(|error| unreachable_words(&host, &error))?;
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| unreachable_words(&host, &error).unanswered(signed && !error.is_connect()))?;
             let (parts, body) = response.into_parts();
-            let body = bounded(body, self.limits.body, &host).await?;
+            let body = bounded(body, self.limits.body, &host).await.map_err(|e| e.unanswered(signed))?;
             Ok::<_, AcmeFailure>((parts, body))
         };
         let (parts, body) = tokio::time::timeout(self.limits.request, sent).await.unwrap_or_else(|_| {
             let seconds = self.limits.request.as_secs_f32();
-            Err(AcmeFailure::transient(None, format!("the ACME server {host} did not answer within {seconds} s")))
+            let words = format!("the ACME server {host} did not answer within {seconds} s");
+            Err(AcmeFailure::transient(None, words).unanswered(signed))
         })?;
         judge(&method, parts, body)
     }

@@ -73,6 +73,19 @@ impl AcmeAccount {
     pub async fn revoke(&self, certificate_der: &[u8], reason: RevocationReason) -> Result<(), AcmeFailure> {
         revoke(self.client(), &self.signer(), certificate_der, reason).await
     }
+
+    /// As [`revoke_with_key`], at this account's server.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn revoke_with_key(
+        &self,
+        certificate_key: &PrivateKey,
+        certificate_der: &[u8],
+        reason: RevocationReason,
+    ) -> Result<(), AcmeFailure> {
+        revoke(self.client(), &Signer::Key(certificate_key), certificate_der, reason).await
+    }
 }
 
 /// Revokes a certificate with its own key, which needs no account: the CA then knows that the key is compromised. One

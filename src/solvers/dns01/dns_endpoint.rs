@@ -156,7 +156,11 @@ async fn change(
 ) -> Result<Option<DynamicObject>, Failure> {
     let api = api(client, namespace);
     for _ in 0..ATTEMPTS {
-        let standing = api.get_opt(name).await.map_err(|error| refused(&error, "get", namespace))?;
+        let standing = match api.get_opt(name).await {
+            // The kind does not exist: to be said when something is to be made.
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            standing => standing.map_err(|error| refused(&error, "get", namespace))?,
+        };
         if let Some(foreign) = standing.as_ref().filter(|object| !is_ours(object)) {
             let name = foreign.name_any();
             return Err(Failure::lasting(format!(

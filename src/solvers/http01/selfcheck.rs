@@ -176,7 +176,7 @@ async fn ask(target: &Target, how: &SelfCheck) -> Result<Response<Incoming>, Sel
         .map_err(|_| unreachable("its name cannot be asked for in TLS"))?;
     // A CA that follows a redirect does not verify the certificate it meets there. Neither may this: it would otherwise
     // fail when the CA does not. Nothing secret is sent, and the answer is compared with what is expected.
-    let config = possession::client_config().map_err(|_| unreachable("TLS cannot be set up"))?;
+    let config = possession::client_config(rustls::ALL_VERSIONS).map_err(|_| unreachable("TLS cannot be set up"))?;
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await

@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +23,12 @@ use crate::pki::acme_identifier;
 use crate::solvers::http01::{is_host, is_key_authorization};
 use crate::solvers::table::{Challenge, Table};
 
-/// Connections at once. One more ends the oldest, so that who holds them open keeps no CA out.
+/// Connections at once.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// How long a connection is safe while others wait for its place: a CA's takes far less, and who holds connections
+/// open must not keep a CA out.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// From the connection to its end.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -76,7 +81,9 @@ impl AlpnAnswer {
     fn certificate(&self, provider: &CryptoProvider) -> Option<Arc<CertifiedKey>> {
         let make = || {
             let (certificate, key) = acme_identifier(&self.host, &self.digest).ok()?;
-            CertifiedKey::from_der(vec![certificate], key, provider).ok().map(Arc::new)
+            // `from_der` would have webpki read the certificate, which refuses the critical extension in it.
+            let key = provider.key_provider.load_private_key(key).ok()?;
+            Some(Arc::new(CertifiedKey::new(vec![certificate], key)))
         };
         self.made.get_or_init(make).clone()
     }
@@ -108,21 +115,25 @@ pub async fn serve(listener: TcpListener, table: AlpnTable, stop: CancellationTo
         Arc::new(Responder { table, provider, answered: AtomicU64::default(), refused: AtomicU64::default() });
     // Ends with this function, and every connection with it.
     let mut connections = JoinSet::new();
-    let mut ages: VecDeque<AbortHandle> = VecDeque::new();
+    let mut ages: VecDeque<(Instant, AbortHandle)> = VecDeque::new();
     loop {
+        ages.retain(|(_, connection)| !connection.is_finished());
+        let full = ages.len() >= MAX_CONNECTIONS;
+        let patience = ages.front().map_or_else(Instant::now, |(since, _)| *since + GRACE);
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+            () = tokio::time::sleep_until(patience), if full => {
+                if let Some((_, oldest)) = ages.pop_front() {
+                    oldest.abort();
+                }
+                continue;
+            }
+            accepted = listener.accept(), if !full => accepted,
         };
-        let Some(stream) = keep(accepted).await else { continue };
-        ages.retain(|connection| !connection.is_finished());
-        if ages.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = ages.pop_front()
-        {
-            oldest.abort();
+        if let Some(stream) = keep(accepted).await {
+            ages.push_back((Instant::now(), connections.spawn(responder.clone().handle(stream))));
         }
-        ages.push_back(connections.spawn(responder.clone().handle(stream)));
     }
 }
 

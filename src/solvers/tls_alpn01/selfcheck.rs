@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustls::version::TLS13;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -213,7 +214,9 @@ async fn connect(at: &Place, step: Duration) -> Result<TcpStream, Problem> {
 
 /// A handshake that proves that the server holds the key of its certificate, whatever certificate that is.
 async fn shake_hands(at: &Place, tcp: TcpStream, protocol: Option<&[u8]>) -> io::Result<TlsStream<TcpStream>> {
-    let mut config = possession::client_config().map_err(io::Error::other)?;
+    // The operator's responder speaks TLS 1.3. What does not is not it, and shows its certificate in the second look.
+    let versions = if protocol.is_some() { &[&TLS13][..] } else { rustls::ALL_VERSIONS };
+    let mut config = possession::client_config(versions).map_err(io::Error::other)?;
     config.alpn_protocols = protocol.into_iter().map(<[u8]>::to_vec).collect();
     let name = ServerName::try_from(at.name.clone()).map_err(|_| io::Error::other("the name cannot stand in SNI"))?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await

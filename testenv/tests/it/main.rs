@@ -3,6 +3,7 @@
 // Helpers here panic as the tests that call them do.
 #![allow(clippy::unwrap_used)]
 
+mod bind;
 mod common;
 mod control_plane;
 mod node;

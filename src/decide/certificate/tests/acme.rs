@@ -1,9 +1,9 @@
 //! ACME orders: one step after the other, and every way in which they fail.
 
 use super::bench::*;
-use super::fake_ca::Wrong;
+use super::fake_ca::{Wrong, acme_view};
 use crate::decide::backoff::Pace;
-use crate::decide::certificate::world::{AcmeView, IssuerView};
+use crate::decide::certificate::world::{How, IssuerView};
 
 const NAME: &str = "mail.example.com";
 
@@ -12,7 +12,8 @@ fn an_order_goes_its_way() {
     let mut bench = Bench::acme();
     bench.pass();
     let key = format!("store the key of revision 1 in Secret {}", bench.revisions[&1].0);
-    assert_eq!(bench.take_log(), [key.as_str(), "create an ACME order for mail.example.com"]);
+    let (asked, counted) = ("ask DNS about mail.example.com", "count an order for mail.example.com");
+    assert_eq!(bench.take_log(), [key.as_str(), asked, counted, "create an ACME order for mail.example.com"]);
     let order = bench.attempt().order.unwrap();
     assert_eq!((order.url.as_str(), order.dns_names.as_slice()), ("https://ca.test/order/0", &[NAME.to_owned()][..]));
     assert_eq!(order.challenges[0].token, "token-0-mail.example.com");
@@ -53,7 +54,7 @@ fn an_order_goes_its_way() {
 
 #[test]
 fn without_self_check_and_routes_the_ca_is_asked_at_once() {
-    let mut bench = Bench::new(IssuerView::Acme(AcmeView { self_check: false, exposes: false }));
+    let mut bench = Bench::new(acme_view(How::Http01 { exposes: false }, false));
     bench.ca.exposed = true;
     bench.settle();
     let log = bench.take_log();
@@ -237,8 +238,8 @@ fn what_acme_cannot_ask_for_is_said() {
     let mut bench = Bench::acme();
     bench.edit(|s| s.dns_names = vec!["*.example.com".to_owned()]);
     bench.settle();
-    let message = "HTTP-01 cannot validate the wildcard *.example.com (RFC 8555, section 8.3): list the host names \
-                   instead, or use a ca issuer";
+    let message = "only dns01 and dnsPersist01 can validate the wildcard *.example.com, and no such solver of the \
+                   issuer is for it: add one to the MailIssuer, list the host names instead, or use a ca issuer";
     bench.assert_condition("Ready", "False", "InvalidSpec", message);
     bench.assert_condition("Stalled", "True", "InvalidSpec", message);
     bench.assert_condition("Issuing", "False", "InvalidSpec", message);

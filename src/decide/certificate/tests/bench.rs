@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::super::world::*;
 use super::super::{Fact, World, decide, notes};
-use super::fake_ca::FakeCa;
-use crate::api::certificate::{CertificateOptions, IssuerRef, LegacyName, OnUnreachable, SecretTemplate};
+use super::fake_ca::{FakeCa, acme_view};
+use crate::api::certificate::{CertificateOptions, IssuerRef, LegacyName, OnUnreachable, SecretTemplate, Temporary};
 use crate::api::{MailCertificate, MailCertificateSpec, MailCertificateStatus, keys};
 use crate::decide::conditions;
 use crate::decide::events::Note;
-use crate::pki::{CaKeyPair, Chain, PrivateKey, self_signed};
+use crate::pki::{CaKeyPair, Chain, KeySpec, LeafSpec, PrivateKey, self_signed};
 
 /// Rounds within which a pass must come to rest.
 const ROUNDS: usize = 12;
@@ -26,6 +27,8 @@ pub struct Stored {
     pub content: Result<KeyPair, String>,
     pub template: Option<SecretTemplate>,
     pub origin: Origin,
+    /// It holds a self-signed certificate, which ends then.
+    pub temporary: Option<Time>,
 }
 
 pub struct Bench {
@@ -44,6 +47,8 @@ pub struct Bench {
     pub log: Vec<String>,
     pub notes: Vec<Note>,
     pub wake: Option<Timestamp>,
+    /// With the certificate that it is about.
+    pub next_renewal_check: Option<(String, Timestamp)>,
     versions: u64,
 }
 
@@ -96,6 +101,7 @@ impl Bench {
             log: Vec::new(),
             notes: Vec::new(),
             wake: None,
+            next_renewal_check: None,
             versions: 100,
         }
     }
@@ -111,7 +117,7 @@ impl Bench {
     }
 
     pub fn acme() -> Self {
-        Self::new(IssuerView::Acme(AcmeView { self_check: true, exposes: true }))
+        Self::new(acme_view(How::Http01 { exposes: true }, true))
     }
 
     /// Changes the spec as the API server does.
@@ -184,7 +190,12 @@ impl Bench {
 
     pub fn observe(&self) -> World {
         let known = self.status().active.and_then(|a| a.secret_resource_version);
+        let temporary = self
+            .status()
+            .temporary
+            .filter(|t| t.secret_resource_version == self.secret.as_ref().map(|s| s.version.to_string()));
         let secret = match &self.secret {
+            _ if temporary.is_some() => temporary.map_or(SecretView::Absent, SecretView::Temporary),
             None => SecretView::Absent,
             Some(s) if s.owner.as_deref() != Some("mail") => self.read_secret(),
             Some(s) if known.as_deref() == Some(s.version.to_string().as_str()) => SecretView::Unchanged,
@@ -199,6 +210,10 @@ impl Bench {
             secret,
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            next_renewal_check: {
+                let known = self.status().active.and_then(|a| a.ari_id);
+                self.next_renewal_check.clone().filter(|(id, _)| known.as_ref() == Some(id)).map(|(_, at)| at)
+            },
             learnt: Learnt::default(),
         }
     }
@@ -207,6 +222,13 @@ impl Bench {
         let Some(secret) = &self.secret else { return SecretView::Absent };
         if secret.owner.as_deref() != Some("mail") {
             return SecretView::Foreign("the Secret mail-tls belongs to something else".to_owned());
+        }
+        if let (Some(temporary), Ok(pair)) = (secret.temporary.clone(), &secret.content) {
+            return SecretView::Temporary(Temporary {
+                fingerprint_sha256: pair.chain.leaf().fingerprint.to_string(),
+                not_after: temporary,
+                secret_resource_version: Some(secret.version.to_string()),
+            });
         }
         let canonical = secret.template == self.object.spec.options.secret_template;
         SecretView::Ours(ActiveSecret {
@@ -229,6 +251,10 @@ impl Bench {
                 self.notes.extend(notes(&self.status(), &decision.status));
                 self.object.status = Some(decision.status);
                 self.wake = decision.wake;
+                if let Some(answer) = &world.learnt.renewal_info {
+                    let next = super::super::next_renewal_check(self.now, answer, "0b1c");
+                    self.next_renewal_check = Some((answer.certificate_id.clone(), next));
+                }
                 assert!(self.wake.is_none_or(|w| w > self.now), "wake {:?} at {}", self.wake, self.now);
                 return true;
             }
@@ -321,7 +347,29 @@ impl Bench {
                 assert_eq!(stored, name);
                 Fact::Pruned(revision)
             }
+            Action::WriteTemporary { key, leaf, over } => self.write_temporary(&key, &leaf, over),
             acme => self.ca.act(acme, self.now),
+        }
+    }
+
+    fn write_temporary(&mut self, key: &KeySpec, leaf: &LeafSpec, over: Option<String>) -> Fact {
+        assert_eq!(self.secret.as_ref().map(|s| s.version.to_string()), over);
+        assert!(self.secret.as_ref().is_none_or(|s| s.temporary.is_some()), "a real certificate is overwritten");
+        let key = Arc::new(PrivateKey::generate(key).unwrap());
+        let chain = self_signed(&key, leaf).unwrap();
+        self.versions += 1;
+        self.secret = Some(Stored {
+            version: self.versions,
+            owner: Some("mail".to_owned()),
+            revision: None,
+            temporary: Some(Time(chain.leaf().not_after)),
+            content: Ok(pair(key, chain)),
+            template: self.object.spec.options.secret_template.clone(),
+            origin: Origin::default(),
+        });
+        match self.read_secret() {
+            SecretView::Temporary(temporary) => Fact::Temporary(temporary),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -352,6 +400,7 @@ impl Bench {
             content: Ok(KeyPair { canonical: true, ..pair }),
             template: self.object.spec.options.secret_template.clone(),
             origin,
+            temporary: None,
         });
         Fact::Activated(revision, self.versions.to_string())
     }

@@ -8,8 +8,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair as RcgenKey, KeyUsagePurpose,
 };
 
+use super::super::action::RevocationReason;
 use super::super::world::*;
-use super::bench::{at, failure, pair};
+use super::bench::{at, failure};
+use crate::api::certificate::{ChallengeType, TxtRecord};
 use crate::decide::backoff::Pace;
 use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
@@ -46,6 +48,38 @@ pub struct FakeCa {
     /// The CA takes its time with everything.
     pub slow: bool,
     pub lifetime: SignedDuration,
+    /// The types of challenges that it offers.
+    pub offers: Vec<ChallengeType>,
+    /// TXT records that stand.
+    pub records: BTreeSet<(String, String)>,
+    /// How many looks it takes until every server has a record.
+    pub lag: u32,
+    /// Why records cannot be removed.
+    pub stuck: Option<String>,
+    /// What DNS says, where it is something else than that all is well.
+    pub looks: BTreeMap<String, NameLook>,
+    /// Why the guard holds orders back.
+    pub blocked: Option<Blocked>,
+    /// What it says about renewals.
+    pub renewal: Option<Result<RenewalWindow, String>>,
+    /// What orders said that they replace.
+    pub replaced: Vec<Option<String>>,
+    /// Serial numbers that were revoked.
+    pub revoked: Vec<(String, RevocationReason)>,
+    /// Chains besides its own choice.
+    pub alternates: Vec<Arc<CaKeyPair>>,
+}
+
+/// A CA that is known by its name.
+pub fn acme_view(how: How, self_check: bool) -> IssuerView {
+    let solver = SolverView { index: 0, dns_names: Vec::new(), dns_zones: Vec::new(), how, self_check };
+    IssuerView::Acme(Arc::new(AcmeView {
+        solvers: vec![solver],
+        account_uri: Some("https://ca.test/acct/1".to_owned()),
+        caa_identities: vec!["ca.test".to_owned()],
+        caa_required: true,
+        ..AcmeView::default()
+    }))
 }
 
 pub fn ca(name: &str, until: Timestamp) -> Arc<CaKeyPair> {
@@ -75,12 +109,55 @@ impl FakeCa {
             exposed: false,
             slow: false,
             lifetime: SignedDuration::from_hours(2160),
+            offers: vec![ChallengeType::Http01, ChallengeType::TlsAlpn01, ChallengeType::Dns01],
+            records: BTreeSet::new(),
+            lag: 0,
+            stuck: None,
+            looks: BTreeMap::new(),
+            blocked: None,
+            renewal: None,
+            replaced: Vec::new(),
+            revoked: Vec::new(),
+            alternates: Vec::new(),
         }
     }
 
     pub fn act(&mut self, action: Action, now: Timestamp) -> Fact {
         match action {
-            Action::CreateOrder { dns_names } => {
+            Action::Preflight { asked } => {
+                let well = |a: &Asked| NameLook {
+                    name: a.name.clone(),
+                    has_address: Some(Ok(true)),
+                    caa: Some(Ok((None, Vec::new()))),
+                    persist: Some(Ok(Vec::new())),
+                };
+                let look = |a: &Asked| self.looks.get(&a.name).cloned().unwrap_or_else(|| well(a));
+                Fact::Preflight(asked.iter().map(look).collect())
+            }
+            Action::Reserve { .. } => Fact::Reserved(self.blocked.clone().map_or(Ok(()), Err)),
+            Action::Present { name, value, .. } => {
+                let record = TxtRecord { name: format!("_acme-challenge.{name}"), value, zone: None };
+                self.records.insert((record.name.clone(), record.value.clone()));
+                Fact::Presented(name, Ok(record))
+            }
+            Action::CleanUp { record, .. } if self.stuck.is_some() => {
+                Fact::CleanedUp(record, Err(self.stuck.clone().unwrap_or_default()))
+            }
+            Action::CleanUp { record, .. } => {
+                self.records.remove(&(record.name.clone(), record.value.clone()));
+                Fact::CleanedUp(record, Ok(()))
+            }
+            Action::FetchRenewalInfo { certificate_id } => Fact::RenewalInfo(RenewalAnswer {
+                certificate_id,
+                window: self.renewal.clone().unwrap_or_else(|| Err("the CA knows nothing of it".to_owned())),
+                retry_after: None,
+            }),
+            Action::Revoke { pair, reason } => {
+                self.revoked.push((pair.chain.leaf().serial.clone(), reason));
+                Fact::Revoked
+            }
+            Action::CreateOrder { dns_names, replaces, .. } => {
+                self.replaced.push(replaces);
                 self.orders.push(FakeOrder {
                     names: dns_names,
                     status: OrderStatus::Pending,
@@ -103,12 +180,27 @@ impl FakeCa {
                 self.exposed = false;
                 Fact::Unexposed
             }
+            Action::SelfCheck { name, check: Check::Dns01 { record } } => {
+                let there = self.records.contains(&(record.name, record.value));
+                let lags = self.lag > 0;
+                self.lag = self.lag.saturating_sub(1);
+                let found = if there && !lags { Ok(()) } else { Err("ns2.test lacks it".to_owned()) };
+                Fact::SelfChecked(name, found)
+            }
             Action::SelfCheck { name, .. } => {
                 let found = if self.unreachable.contains(&name) { Err("404 Not Found".to_owned()) } else { Ok(()) };
                 Fact::SelfChecked(name, found)
             }
-            Action::Answer { url, names } => {
-                assert!(self.exposed, "answered before it is reachable");
+            Action::Answer { url, asked } => {
+                let reachable = |a: &Asked| match a.kind {
+                    ChallengeType::Http01 => self.exposed,
+                    ChallengeType::Dns01 => {
+                        self.records.iter().any(|(name, _)| *name == format!("_acme-challenge.{}", a.name))
+                    }
+                    _ => true,
+                };
+                assert!(asked.iter().all(reachable), "answered before it is reachable");
+                let names: Vec<String> = asked.into_iter().map(|a| a.name).collect();
                 self.orders[index(&url)].answered.extend(names.iter().cloned());
                 Fact::Answered(names)
             }
@@ -120,7 +212,7 @@ impl FakeCa {
                 order.status = OrderStatus::Processing;
                 Fact::Finalized(self.view(index(&url)))
             }
-            Action::Download { url, revision, key, origin } => self.download(&url, revision, key, origin, now),
+            Action::Download { url, revision, key, origin, .. } => self.download(&url, revision, key, origin, now),
             other => panic!("{other}"),
         }
     }
@@ -153,12 +245,20 @@ impl FakeCa {
                 name: name.clone(),
                 valid: self.valid.contains(name),
                 failed: error.is_some(),
-                http01: Some(Http01View {
-                    token: format!("token-{number}-{name}"),
-                    key_authorization: format!("token-{number}-{name}.print"),
-                    pending: !order.answered.contains(name),
-                    error,
-                }),
+                challenges: self
+                    .offers
+                    .iter()
+                    .map(|kind| ChallengeView {
+                        kind: *kind,
+                        token: format!("token-{number}-{name}"),
+                        key_authorization: format!("token-{number}-{name}.print"),
+                        dns_value: Some(format!("value-{number}-{name}")),
+                        pending: !order.answered.contains(name),
+                        error: error.clone(),
+                    })
+                    .collect(),
+                unknown: vec!["device-attest-01".to_owned()],
+                error: None,
             }
         };
         OrderView {
@@ -167,6 +267,7 @@ impl FakeCa {
             error: order.error.clone(),
             authorizations: order.names.iter().map(authorization).collect(),
             retry_after: None,
+            not_replaced: None,
         }
     }
 
@@ -189,8 +290,9 @@ impl FakeCa {
             not_after: start + lifetime,
             serial: None,
         };
-        match self.pair.sign(spki, &leaf) {
-            Ok(chain) => Fact::Issued(Fresh { revision, pair: pair(key, chain), origin }),
+        let all = std::iter::once(&self.pair).chain(&self.alternates).map(|ca| ca.sign(spki, &leaf));
+        match all.collect::<Result<Vec<_>, _>>() {
+            Ok(chains) => Fact::Downloaded(Download { revision, key, origin, chains }),
             Err(e) => Fact::Failed(failure(Pace::Transient, "ServerUnavailable", &e.to_string())),
         }
     }

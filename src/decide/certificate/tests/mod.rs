@@ -2,6 +2,7 @@
 
 mod acme;
 mod bench;
+mod challenges;
 mod changes;
 mod crash;
 mod fake_ca;
@@ -9,4 +10,7 @@ mod guards;
 mod issue;
 mod legacy;
 mod property;
+mod renewal_info;
+mod revocation;
 mod secret;
+mod temporary;

@@ -11,6 +11,7 @@ use proptest::sample::{Index, select};
 use super::super::decide;
 use super::super::world::*;
 use super::bench::*;
+use super::fake_ca::acme_view;
 use crate::api::MailCertificateStatus;
 use crate::api::certificate::*;
 use crate::decide::backoff::Pace;
@@ -137,7 +138,15 @@ impl Draw {
             2 => IssuerView::NotReady("no".to_owned()),
             3 => IssuerView::SelfSigned,
             4 => IssuerView::Ca(material()[0].ca.pair.clone()),
-            _ => IssuerView::Acme(AcmeView { self_check: self.flag(8), exposes: self.flag(9) }),
+            _ => acme_view(self.how(), self.flag(8)),
+        }
+    }
+
+    fn how(&self) -> How {
+        match (self.flag(9), self.flag(26)) {
+            (exposes, false) => How::Http01 { exposes },
+            (true, true) => How::Dns01,
+            (false, true) => How::TlsAlpn01,
         }
     }
 
@@ -173,6 +182,15 @@ impl Draw {
             _ => {}
         }
         bench.rival = (self.flag(15) && self.flag(16)).then(|| "first".to_owned());
+        bench.edit(|s| s.options.issue_temporary = self.flag(27));
+        if self.flag(28) {
+            let annotations = bench.object.metadata.annotations.get_or_insert_default();
+            annotations.insert("mailcert.dev/revoke".to_owned(), "keyCompromise".to_owned());
+        }
+        bench.ca.renewal = self
+            .flag(29)
+            .then(|| Ok(RenewalWindow { start: self.times[0], end: self.times[1], explanation_url: None }));
+        bench.next_renewal_check = bench.status().active.and_then(|a| a.ari_id).map(|id| (id, self.times[2]));
         bench.forbidden = (self.flag(17) && self.flag(18)).then(|| "no".to_owned());
         bench
     }
@@ -182,12 +200,20 @@ impl Draw {
             name: name.clone(),
             valid: self.flag(19),
             failed: self.flag(20),
-            http01: self.flag(21).then(|| Http01View {
-                token: name.clone(),
-                key_authorization: name.clone(),
-                pending: self.flag(22),
-                error: self.flag(23).then(|| "words".to_owned()),
-            }),
+            challenges: [ChallengeType::Http01, ChallengeType::Dns01]
+                .into_iter()
+                .filter(|_| self.flag(21))
+                .map(|kind| ChallengeView {
+                    kind,
+                    token: name.clone(),
+                    key_authorization: name.clone(),
+                    dns_value: Some(name.clone()),
+                    pending: self.flag(22),
+                    error: self.flag(23).then(|| "words".to_owned()),
+                })
+                .collect(),
+            unknown: Vec::new(),
+            error: None,
         };
         OrderView {
             url: "https://ca.test/order/0".to_owned(),
@@ -195,6 +221,7 @@ impl Draw {
             error: None,
             authorizations: self.names.iter().map(authorization).collect(),
             retry_after: self.flag(24).then(|| secs(self.numbers[5])),
+            not_replaced: None,
         }
     }
 

@@ -85,6 +85,8 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         key: "ECDSA P-256".to_owned(),
         request_sha256: None,
         authority_spki_sha256: None,
+        chain: None,
+        ari_id: None,
         secret_name: None,
         secret_resource_version: None,
     }

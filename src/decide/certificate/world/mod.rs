@@ -1,16 +1,25 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
+mod issuer;
+mod order;
+mod secret;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::chains;
 use crate::api::MailCertificate;
-use crate::api::certificate::IssuerRef;
+use crate::api::certificate::{Finding, Temporary, TxtRecord};
 use crate::decide::backoff::Pace;
-use crate::pki::{CaKeyPair, Certificate, Chain, PrivateKey};
+use crate::decide::caa::CaaRecord;
+use crate::pki::{Chain, PrivateKey};
 
-pub use super::action::{Action, KeySource};
+pub use super::action::{Action, Asked, Check, KeySource, Routed};
+pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
+pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
+pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView};
 
 /// Everything that [`decide`](super::decide) looks at.
 #[derive(Clone, Debug)]
@@ -31,6 +40,8 @@ pub struct World {
     pub revisions: BTreeMap<i64, String>,
     /// Those that were read in this pass.
     pub read: BTreeMap<i64, RevisionSecret>,
+    /// When the CA is to be asked about the active certificate's renewal; `None`: it has not been asked yet.
+    pub next_renewal_check: Option<Timestamp>,
     /// What has happened in this pass.
     pub learnt: Learnt,
 }
@@ -48,6 +59,14 @@ pub struct Learnt {
     pub order: Option<OrderView>,
     /// The order was created in this pass.
     pub created_order: bool,
+    /// What DNS says about the names to be ordered.
+    pub preflight: Option<Vec<NameLook>>,
+    /// The guard's answer to an order.
+    pub reserved: Option<Result<(), Blocked>>,
+    /// TXT records that were published: name to record, or what was wrong.
+    pub presented: BTreeMap<String, Result<TxtRecord, String>>,
+    /// TXT records that were removed, or what was wrong.
+    pub cleaned_up: Vec<(TxtRecord, Result<(), String>)>,
     /// Self-checks: name to what was wrong.
     pub self_checks: BTreeMap<String, Result<(), String>>,
     /// Names whose challenge the CA was told to look at.
@@ -58,112 +77,26 @@ pub struct Learnt {
     pub unexposed: bool,
     /// The CSR was sent.
     pub finalized: bool,
+    /// What there is to say about the chain that was taken.
+    pub chain_findings: Vec<Finding>,
+    /// What the CA says about the active certificate's renewal.
+    pub renewal_info: Option<RenewalAnswer>,
+    /// The active certificate was revoked, or why it could not be.
+    pub revoked: bool,
+    /// A self-signed certificate was put in place.
+    pub temporary: Option<Temporary>,
+    /// The cert-manager request as it is; `None`: it does not exist.
+    pub request: Option<Option<RequestView>>,
+    /// The cert-manager request was made in this pass.
+    pub created_request: bool,
+    /// The cert-manager request was deleted in this pass.
+    pub deleted_request: bool,
     /// Revision Secrets that were deleted.
     pub pruned: BTreeSet<i64>,
     /// The step that failed, which ends the pass.
     pub failure: Option<StepFailure>,
     /// Somebody else wrote what this pass wanted to write: look again.
     pub overtaken: bool,
-}
-
-/// The issuer that a MailCertificate names.
-#[derive(Clone, Debug)]
-pub enum IssuerView {
-    /// There is none.
-    NotFound,
-    /// It does not allow this namespace; why.
-    NotAllowed(String),
-    /// It cannot sign now; why.
-    NotReady(String),
-    /// Signs each certificate with its own key.
-    SelfSigned,
-    /// Signs with a CA key pair.
-    Ca(Arc<CaKeyPair>),
-    /// Asks an ACME server.
-    Acme(AcmeView),
-}
-
-/// How an ACME issuer proceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AcmeView {
-    /// Whether the operator looks at each challenge itself before the CA does.
-    pub self_check: bool,
-    /// Whether challenges need an Ingress or HTTPRoute.
-    pub exposes: bool,
-}
-
-/// The active Secret.
-#[derive(Clone, Debug)]
-pub enum SecretView {
-    /// Its resourceVersion is the one that the status knows: it holds what the status says.
-    Unchanged,
-    /// It may have changed since the status was written.
-    NotRead,
-    /// There is none.
-    Absent,
-    /// It belongs to something else; to what, and what to do.
-    Foreign(String),
-    /// It is this MailCertificate's.
-    Ours(ActiveSecret),
-}
-
-/// The active Secret, read.
-#[derive(Clone, Debug)]
-pub struct ActiveSecret {
-    /// Precondition of the next write.
-    pub resource_version: String,
-    /// The revision that it says it holds.
-    pub revision: Option<i64>,
-    /// What it holds, or what is wrong with it.
-    pub content: Result<KeyPair, String>,
-    /// What its annotations say about its making.
-    pub origin: Origin,
-}
-
-/// A revision Secret, read.
-#[derive(Clone, Debug)]
-pub struct RevisionSecret {
-    /// Its key; the certificate comes later, for ACME.
-    pub key: Result<Arc<PrivateKey>, String>,
-    /// Key and certificate, once both are there.
-    pub content: Option<KeyPair>,
-    /// What its annotations say about its making.
-    pub origin: Origin,
-}
-
-/// A key with its chain.
-#[derive(Clone, Debug)]
-pub struct KeyPair {
-    /// The private key.
-    pub key: Arc<PrivateKey>,
-    /// Leaf first.
-    pub chain: Arc<Chain>,
-    /// For `ca.crt`.
-    pub ca: Arc<Vec<Certificate>>,
-    /// Whether every Secret key is byte by byte as it would be written now.
-    pub canonical: bool,
-}
-
-/// How a revision came about: what a certificate does not say itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The MailIssuer.
-    pub issuer: Option<IssuerRef>,
-    /// SHA-256 over the SPKI of the signing CA, for `ca` issuers.
-    pub authority_spki: Option<String>,
-    /// Digest of subject and usages asked for.
-    pub request: Option<String>,
-}
-
-/// A certificate just issued.
-#[derive(Clone, Debug)]
-pub struct Fresh {
-    /// Its revision.
-    pub revision: i64,
-    /// Key and chain.
-    pub pair: KeyPair,
-    /// Issuer and request.
-    pub origin: Origin,
 }
 
 /// What an action brought to light.
@@ -185,16 +118,38 @@ pub enum Fact {
     OrderCreated(OrderView),
     /// An order was looked at.
     Order(OrderView),
+    /// What DNS says about the names to be ordered.
+    Preflight(Vec<NameLook>),
+    /// The guard lets the order pass, or not.
+    Reserved(Result<(), Blocked>),
     /// Challenges are reachable through Ingresses or HTTPRoutes.
     Exposed,
     /// And no longer.
     Unexposed,
+    /// A TXT record was published for a name.
+    Presented(String, Result<TxtRecord, String>),
+    /// A TXT record was removed.
+    CleanedUp(TxtRecord, Result<(), String>),
     /// A self-check.
     SelfChecked(String, Result<(), String>),
     /// The CA was told of these names.
     Answered(Vec<String>),
     /// The CSR was sent.
     Finalized(OrderView),
+    /// The chains that the CA offers were fetched, its own choice first.
+    Downloaded(Download),
+    /// The CA was asked about the active certificate's renewal.
+    RenewalInfo(RenewalAnswer),
+    /// The active certificate was revoked.
+    Revoked,
+    /// A self-signed certificate was put in place.
+    Temporary(Temporary),
+    /// A cert-manager request was made.
+    RequestCreated(RequestView),
+    /// A cert-manager request was looked at; `None`: it is gone.
+    Request(Option<RequestView>),
+    /// A cert-manager request was deleted.
+    RequestDeleted,
     /// Somebody else wrote it meanwhile.
     Overtaken,
     /// The step failed.
@@ -216,60 +171,63 @@ pub struct StepFailure {
     pub order_lost: bool,
 }
 
-/// An ACME order as the server shows it (RFC 8555, section 7.1.3).
+/// What DNS says about a name to be ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderView {
-    /// Its URL.
-    pub url: String,
-    /// Its status.
-    pub status: OrderStatus,
-    /// The CA's words about what went wrong.
-    pub error: Option<String>,
-    /// One for each name.
-    pub authorizations: Vec<AuthorizationView>,
+pub struct NameLook {
+    /// The name, with `*.` in front for a wildcard.
+    pub name: String,
+    /// Whether it has an address, where that matters.
+    pub has_address: Option<Result<bool, String>>,
+    /// Where the CAA tree walk ended, and the records there.
+    pub caa: Option<Result<(Option<String>, Vec<CaaRecord>), String>>,
+    /// The TXT records at its `_validation-persist` name, where they matter.
+    pub persist: Option<Result<Vec<String>, String>>,
+}
+
+/// Why the guard holds an order back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Until when.
+    pub until: Timestamp,
+    /// Which limit, in words.
+    pub words: String,
+    /// Whether only other orders under way are in the way: that is soon over.
+    pub busy: bool,
+}
+
+/// The chains that a CA offers for a certificate.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// The revision.
+    pub revision: i64,
+    /// The key that the CSR was made with.
+    pub key: Arc<PrivateKey>,
+    /// To be remembered with it.
+    pub origin: Origin,
+    /// At least one, the CA's own choice first.
+    pub chains: Vec<Chain>,
+}
+
+/// What the CA says about a certificate's renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalAnswer {
+    /// The certificate, by its ARI identifier.
+    pub certificate_id: String,
+    /// The window, or why there is none.
+    pub window: Result<RenewalWindow, String>,
     /// When the server wants to be asked again.
     pub retry_after: Option<SignedDuration>,
 }
 
-/// The status of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrderStatus {
-    /// Waits for authorizations.
-    Pending,
-    /// Waits for the CSR.
-    Ready,
-    /// The certificate is being made.
-    Processing,
-    /// The certificate can be fetched.
-    Valid,
-    /// Over.
-    Invalid,
-}
-
-/// An authorization (RFC 8555, section 7.1.4).
+/// When a CA suggests to renew (RFC 9773, section 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthorizationView {
-    /// The DNS name.
-    pub name: String,
-    /// Whether the name is validated.
-    pub valid: bool,
-    /// Whether it can no longer be.
-    pub failed: bool,
-    /// Its HTTP-01 challenge, if the CA offers one.
-    pub http01: Option<Http01View>,
-}
-
-/// An HTTP-01 challenge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Http01View {
-    /// The last segment of the path.
-    pub token: String,
-    /// The body of the answer.
-    pub key_authorization: String,
-    /// Whether the CA waits to be told that it may look.
-    pub pending: bool,
-    /// The CA's words about what went wrong.
-    pub error: Option<String>,
+pub struct RenewalWindow {
+    /// From then on.
+    pub start: Timestamp,
+    /// Until then.
+    pub end: Timestamp,
+    /// A page where the CA explains the window.
+    pub explanation_url: Option<String>,
 }
 
 impl World {
@@ -302,6 +260,12 @@ impl World {
                 learnt.order = Some(view);
             }
             Fact::Order(view) => learnt.order = Some(view),
+            Fact::Preflight(looks) => learnt.preflight = Some(looks),
+            Fact::Reserved(result) => learnt.reserved = Some(result),
+            Fact::Presented(name, result) => {
+                learnt.presented.insert(name, result);
+            }
+            Fact::CleanedUp(record, result) => learnt.cleaned_up.push((record, result)),
             Fact::Exposed => learnt.exposed = true,
             Fact::Unexposed => learnt.unexposed = true,
             Fact::SelfChecked(name, result) => {
@@ -311,6 +275,26 @@ impl World {
             Fact::Finalized(view) => {
                 learnt.finalized = true;
                 learnt.order = Some(view);
+            }
+            Fact::Downloaded(download) => {
+                let (fresh, findings) = chains::choose(download, self.issuer.acme(), self.now);
+                learnt.fresh = Some(fresh);
+                learnt.chain_findings = findings;
+            }
+            Fact::RenewalInfo(answer) => learnt.renewal_info = Some(answer),
+            Fact::Revoked => learnt.revoked = true,
+            Fact::Temporary(temporary) => {
+                self.secret = SecretView::Temporary(temporary.clone());
+                learnt.temporary = Some(temporary);
+            }
+            Fact::RequestCreated(view) => {
+                learnt.created_request = true;
+                learnt.request = Some(Some(view));
+            }
+            Fact::Request(view) => learnt.request = Some(view),
+            Fact::RequestDeleted => {
+                learnt.deleted_request = true;
+                learnt.request = Some(None);
             }
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
