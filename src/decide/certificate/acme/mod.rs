@@ -30,7 +30,7 @@ use crate::api::reasons::certificate as reason;
 use crate::decide::backoff;
 use crate::pki::PrivateKey;
 
-pub use records::clean_up;
+pub use records::{clean_up, dns_solver};
 pub use refusal::leave_out_refused;
 
 /// How long a CA may take over what it was told to look at, or to make.
