@@ -28,6 +28,7 @@ pub mod world;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+pub use self::acme::dns_solver;
 pub use self::names::{Wanted, wanted};
 pub use self::renewal_info::next_after as next_renewal_check;
 use self::state::State;

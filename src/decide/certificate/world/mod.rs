@@ -16,7 +16,7 @@ use crate::decide::backoff::Pace;
 use crate::decide::caa::CaaRecord;
 use crate::pki::{Chain, PrivateKey};
 
-pub use super::action::{Action, Asked, Check, KeySource};
+pub use super::action::{Action, Asked, Check, KeySource, Routed};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
 pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView};
