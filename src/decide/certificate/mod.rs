@@ -28,6 +28,7 @@ pub mod world;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+pub use self::acme::dns_solver;
 pub use self::names::{Wanted, wanted};
 pub use self::renewal_info::next_after as next_renewal_check;
 use self::state::State;
@@ -80,6 +81,7 @@ pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut step = next(&mut state);
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
+        cert_manager::clean_up(&mut state, &mut step);
     }
     status::conclude(state, step)
 }

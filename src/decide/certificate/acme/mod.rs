@@ -29,7 +29,7 @@ use crate::api::reasons::certificate as reason;
 use crate::decide::backoff;
 use crate::pki::PrivateKey;
 
-pub use records::clean_up;
+pub use records::{clean_up, dns_solver};
 pub use refusal::leave_out_refused;
 
 /// The next step towards a certificate for `wanted`.
