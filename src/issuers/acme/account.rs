@@ -225,7 +225,7 @@ impl AcmeAccount {
     pub async fn deactivate(&self) -> Result<(), AcmeFailure> {
         let step = async {
             let answer = match self.client.post(&self.signer(), &self.uri, r#"{"status":"deactivated"}"#).await {
-                Err(Error::Problem(answered)) if answered.problem.says_deactivated() => return Ok(()),
+                Err(Error::Problem(answered)) if answered.refusal.says_deactivated() => return Ok(()),
                 answer => answer?,
             };
             let account: Account = from_json(&answer.body)?;

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::failure::{AcmeFailure, Answered, Class, Error};
 use super::http::https_url;
-use super::problem::Problem;
+use super::problem::Refusal;
 
 /// The longest `Retry-After` that is believed; what is longer is cut to it.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -64,9 +64,9 @@ pub(super) fn judge(method: &Method, parts: http::response::Parts, body: Bytes) 
 
 fn refusal(parts: &http::response::Parts, body: &Bytes, retry_after: Option<Duration>) -> Error {
     let status = parts.status;
-    if let Some(problem) = problem(&parts.headers, body) {
+    if let Some(refusal) = problem(&parts.headers, body) {
         let nonce = nonce(&parts.headers);
-        return Error::Problem(Box::new(Answered { problem, status, retry_after, nonce }));
+        return Error::Problem(Box::new(Answered { refusal, status, retry_after, nonce }));
     }
     if body.is_empty() {
         return Error::Bare(status, retry_after);
@@ -89,8 +89,8 @@ fn nonce(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Only what is a problem document may be quoted: any JSON with a `detail` could be another service's secret.
-fn problem(headers: &HeaderMap, body: &Bytes) -> Option<Problem> {
-    let problem: Problem = serde_json::from_slice(body).ok()?;
+fn problem(headers: &HeaderMap, body: &Bytes) -> Option<Refusal> {
+    let problem: Refusal = serde_json::from_slice(body).ok()?;
     let typed = !problem.short_type().is_empty();
     let declared = headers
         .get(CONTENT_TYPE)

@@ -3,12 +3,13 @@
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde_json::Value;
+use instant_acme::{AuthorizationState, Challenge, ChallengeType, Identifier};
+/// Status of an authorization and of a challenge (RFC 8555 section 7.1.6).
+pub use instant_acme::{AuthorizationStatus, ChallengeStatus};
 
-use super::failure::{AcmeFailure, from_json, printable};
+use super::failure::{AcmeFailure, printable};
 use super::http::https_url;
-use super::problem::{Problem, problem_words};
+use super::problem::problem_words;
 use crate::solvers::http01::{is_host, is_token};
 
 /// How many challenges of one authorization are kept.
@@ -36,19 +37,6 @@ impl AuthorizationView {
     pub fn challenge(&self, kind: &ChallengeKind) -> Option<&ChallengeView> {
         self.challenges.iter().find(|challenge| challenge.kind == *kind)
     }
-}
-
-/// Status of an authorization (RFC 8555 section 7.1.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum AuthorizationStatus {
-    Pending,
-    Valid,
-    Invalid,
-    Revoked,
-    Expired,
-    Deactivated,
 }
 
 /// A type of challenge.
@@ -89,6 +77,27 @@ impl ChallengeKind {
         }
     }
 
+    fn of(raw: &ChallengeType) -> Self {
+        match raw {
+            ChallengeType::Http01 => Self::Http01,
+            ChallengeType::Dns01 => Self::Dns01,
+            ChallengeType::TlsAlpn01 => Self::TlsAlpn01,
+            ChallengeType::DeviceAttest01 => Self::Other("device-attest-01".to_owned()),
+            ChallengeType::Unknown(name) => Self::parse(name),
+            _ => Self::Other("unknown".to_owned()),
+        }
+    }
+
+    /// As the library writes it.
+    pub(crate) fn to_library(&self) -> ChallengeType {
+        match self {
+            Self::Http01 => ChallengeType::Http01,
+            Self::Dns01 => ChallengeType::Dns01,
+            Self::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            Self::DnsPersist01 | Self::Other(_) => ChallengeType::Unknown(self.as_str().to_owned()),
+        }
+    }
+
     fn has_token(&self) -> bool {
         matches!(self, Self::Http01 | Self::Dns01 | Self::TlsAlpn01)
     }
@@ -115,69 +124,32 @@ pub struct ChallengeView {
     pub key_authorization: Option<String>,
     /// The text of a dns-01 record: base64url of the key authorization's SHA-256 (RFC 8555 section 8.4).
     pub dns_value: Option<String>,
-    /// dns-persist-01: the names by which a record may name the CA; at most 10, each a host name.
-    pub issuer_domain_names: Vec<String>,
     /// The CA's words on why it failed, bounded.
     pub error: Option<String>,
 }
 
-/// Status of a challenge (RFC 8555 section 7.1.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum ChallengeStatus {
-    Pending,
-    Processing,
-    Valid,
-    Invalid,
-}
-
-#[derive(Deserialize)]
-struct RawAuthorization {
-    status: AuthorizationStatus,
-    identifier: RawIdentifier,
-    #[serde(default)]
-    wildcard: bool,
-    #[serde(default)]
-    challenges: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct RawIdentifier {
-    #[serde(rename = "type")]
-    kind: String,
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct RawChallenge {
-    #[serde(rename = "type")]
-    kind: String,
-    url: String,
-    status: ChallengeStatus,
-    #[serde(default)]
-    token: Option<String>,
-    #[serde(default)]
-    error: Option<Problem>,
-    #[serde(default, rename = "issuer-domain-names")]
-    issuer_domain_names: Vec<String>,
-}
-
-/// Reads an authorization object; `thumbprint` is that of the account's key.
+/// Reads an authorization that the library has fetched; `thumbprint` is that of the account's key.
 ///
 /// # Errors
-/// When it is none, is not about a DNS name, or has a token with characters that no token has. A challenge of a type
-/// that is not known may look as it likes.
-pub(crate) fn authorization(url: &str, body: &[u8], thumbprint: &str) -> Result<AuthorizationView, AcmeFailure> {
-    let raw: RawAuthorization = from_json(body)?;
-    let base = raw.identifier.value.to_ascii_lowercase();
-    if raw.identifier.kind != "dns" || !is_host(&base) {
+/// When it is not about a DNS name, or a challenge of a known type has no https URL or a token with characters that no
+/// token has.
+pub(crate) fn authorization(
+    url: &str,
+    raw: &AuthorizationState,
+    thumbprint: &str,
+) -> Result<AuthorizationView, AcmeFailure> {
+    let identifier = raw.identifier();
+    let base = match identifier.identifier {
+        Identifier::Dns(name) => Some(name.to_ascii_lowercase()).filter(|name| is_host(name)),
+        _ => None,
+    };
+    let Some(base) = base else {
         let words = "the ACME server asks for the authorization of something that is no DNS name";
         return Err(AcmeFailure::transient(None, words));
-    }
+    };
     let mut challenges = Vec::new();
-    for value in raw.challenges.into_iter().take(MAX_CHALLENGES) {
-        challenges.extend(challenge(value, thumbprint)?);
+    for raw in raw.challenges.iter().take(MAX_CHALLENGES) {
+        challenges.extend(challenge(raw, thumbprint)?);
     }
     Ok(AuthorizationView {
         url: url.to_owned(),
@@ -189,26 +161,16 @@ pub(crate) fn authorization(url: &str, body: &[u8], thumbprint: &str) -> Result<
     })
 }
 
-fn challenge(value: Value, thumbprint: &str) -> Result<Option<ChallengeView>, AcmeFailure> {
-    let kind = value.get("type").and_then(Value::as_str).map(ChallengeKind::parse);
-    let Ok(raw) = serde_json::from_value::<RawChallenge>(value) else {
-        return match kind {
-            None | Some(ChallengeKind::Other(_)) => Ok(None),
-            Some(kind) => {
-                let words = format!("the ACME server's {kind} challenge is not what ACME (RFC 8555) says it is");
-                Err(AcmeFailure::transient(None, words))
-            }
-        };
-    };
-    let kind = ChallengeKind::parse(&raw.kind);
+fn challenge(raw: &Challenge, thumbprint: &str) -> Result<Option<ChallengeView>, AcmeFailure> {
+    let kind = ChallengeKind::of(&raw.r#type);
     if https_url(&raw.url).is_err() {
         return match kind {
             ChallengeKind::Other(_) => Ok(None),
             _ => Err(AcmeFailure::transient(None, "the ACME server's challenge has no valid https URL")),
         };
     }
-    let token = raw.token.filter(|_| kind.has_token());
-    if kind.has_token() && !token.as_deref().is_some_and(is_token) {
+    let token = kind.has_token().then(|| raw.token.clone());
+    if !token.as_deref().is_none_or(is_token) {
         let words = "the ACME server sent a challenge token with characters that no token has";
         return Err(AcmeFailure::transient(None, words));
     }
@@ -217,15 +179,13 @@ fn challenge(value: Value, thumbprint: &str) -> Result<Option<ChallengeView>, Ac
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(hash)
     });
-    let issuers = raw.issuer_domain_names.into_iter().map(|name| name.to_ascii_lowercase());
     Ok(Some(ChallengeView {
         kind,
-        url: raw.url,
+        url: raw.url.clone(),
         status: raw.status,
         token,
         key_authorization,
         dns_value,
-        issuer_domain_names: issuers.filter(|name| is_host(name)).take(10).collect(),
         error: raw.error.as_ref().map(problem_words),
     }))
 }
@@ -233,12 +193,13 @@ fn challenge(value: Value, thumbprint: &str) -> Result<Option<ChallengeView>, Ac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(challenges: Value) -> Result<AuthorizationView, AcmeFailure> {
         let identifier = json!({"type": "dns", "value": "A.example"});
         let body = json!({"status": "pending", "identifier": identifier, "wildcard": true, "challenges": challenges});
-        authorization("https://ca.example/authz/1", body.to_string().as_bytes(), "thumb")
+        let raw = serde_json::from_value(body).map_err(|error| AcmeFailure::misshapen(&error))?;
+        authorization("https://ca.example/authz/1", &raw, "thumb")
     }
 
     #[test]
@@ -247,8 +208,7 @@ mod tests {
         let view = read(json!([
             {"type": "http-01", "url": url, "status": "pending", "token": "tok"},
             {"type": "dns-01", "url": url, "status": "invalid", "token": "tok", "error": {"detail": "no record"}},
-            {"type": "dns-persist-01", "url": url, "status": "pending",
-             "issuer-domain-names": ["CA.example", "not a name", "ca2.example"]},
+            {"type": "dns-persist-01", "url": url, "status": "pending", "issuer-domain-names": ["ca.example"]},
             {"type": "new\u{1b}-99", "url": url, "status": "pending", "token": "../../odd"},
         ]));
         let view = view.unwrap();
@@ -260,17 +220,15 @@ mod tests {
         let dns = view.challenge(&ChallengeKind::Dns01).unwrap();
         assert_eq!(dns.dns_value.as_deref(), Some("sYAwVrqDtVOuJZvAHurSAYPoEt5fFV_C4bdSOOW-o5Y"));
         let persist = view.challenge(&ChallengeKind::DnsPersist01).unwrap();
-        assert_eq!(persist.issuer_domain_names, ["ca.example", "ca2.example"]);
         assert_eq!((&persist.token, &persist.key_authorization), (&None, &None));
         assert_eq!(view.challenges[3].kind, ChallengeKind::Other("new -99".into()));
         assert_eq!(view.challenges[3].token, None);
     }
 
     #[test]
-    fn an_unknown_type_may_look_as_it_likes_and_a_known_one_may_not() {
+    fn an_unknown_type_may_be_elsewhere_and_a_known_one_may_not() {
         let url = "https://ca.example/c/1";
-        let odd = json!([{"type": "new-99", "url": 7}, {"status": "pending"}, 3, {"type": "new-98", "url": "http://x/",
-                          "status": "pending"}]);
+        let odd = json!([{"type": "new-98", "url": "http://x/", "status": "pending"}]);
         assert_eq!(read(odd).unwrap().challenges, []);
         for known in [
             json!({"type": "dns-01", "url": url, "status": "odd", "token": "t"}),

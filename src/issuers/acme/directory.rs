@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::failure::{About, AcmeFailure, printable};
@@ -40,7 +41,8 @@ pub fn server_url(server: &str) -> &str {
 }
 
 /// Where the server takes which request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Urls {
     pub(crate) new_nonce: String,
     pub(crate) new_account: String,
@@ -48,6 +50,13 @@ pub(crate) struct Urls {
     pub(crate) revoke_cert: Option<String>,
     pub(crate) key_change: Option<String>,
     pub(crate) renewal_info: Option<String>,
+}
+
+impl Urls {
+    /// As a directory object (RFC 8555 section 7.1.1).
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts can be written as JSON")
+    }
 }
 
 /// Reads the directory of `server` (a URL, or one of [`server_url`]'s names).

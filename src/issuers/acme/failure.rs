@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use instant_acme::Problem;
 use serde::Deserialize;
 
 use super::http::https_url;
-use super::problem::{Problem, problem_words, short_type};
+use super::problem::{Refusal, problem_words, short_type};
 
 /// The longest text that is taken over from a CA, in characters.
 pub const MAX_WORDS: usize = 500;
@@ -79,6 +80,11 @@ impl AcmeFailure {
         Self::new(Class::NeedsUser, words)
     }
 
+    /// A failure because an answer's JSON is not what it should be.
+    pub(crate) fn misshapen(error: &serde_json::Error) -> Self {
+        Self::transient(None, json_words(error))
+    }
+
     /// A failure because of what the server gave.
     pub(crate) fn unusable(words: impl AsRef<str>) -> Self {
         Self::new(Class::Unusable, words)
@@ -116,12 +122,20 @@ pub(crate) enum Error {
 /// A problem document with what the answer's head says.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) problem: Problem,
+    pub(crate) refusal: Refusal,
     pub(crate) status: StatusCode,
     pub(crate) retry_after: Option<Duration>,
     /// For a later request (RFC 8555 section 6.5).
     pub(crate) nonce: Option<String>,
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ACME server did not do what it was asked to")
+    }
+}
+
+impl std::error::Error for Error {}
 
 impl From<AcmeFailure> for Error {
     fn from(failure: AcmeFailure) -> Self {
@@ -132,7 +146,7 @@ impl From<AcmeFailure> for Error {
 impl Error {
     /// Whether it is the server's problem document of this type.
     pub(crate) fn is(&self, kind: &str) -> bool {
-        matches!(self, Self::Problem(answered) if answered.problem.short_type() == kind)
+        matches!(self, Self::Problem(answered) if answered.refusal.short_type() == kind)
     }
 
     /// The failure that this is in a request about `about`.
@@ -161,7 +175,7 @@ impl Error {
 
 /// Reads an answer's JSON. The words of a failure hold no part of it.
 pub(crate) fn from_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AcmeFailure> {
-    serde_json::from_slice(body).map_err(|error| AcmeFailure::transient(None, json_words(&error)))
+    serde_json::from_slice(body).map_err(|error| AcmeFailure::misshapen(&error))
 }
 
 /// serde's messages quote the values they stumble over, so only the name of a missing field is taken from them.
@@ -174,9 +188,9 @@ fn json_words(error: &serde_json::Error) -> String {
 }
 
 fn of_problem(answered: &Answered, about: About) -> AcmeFailure {
-    let Answered { problem, status, retry_after, .. } = answered;
+    let Answered { refusal, status, retry_after, .. } = answered;
     let retry_after = *retry_after;
-    let class = match problem.short_type() {
+    let class = match refusal.short_type() {
         "rateLimited" => Class::RateLimited { retry_after },
         _ if *status == StatusCode::TOO_MANY_REQUESTS => Class::RateLimited { retry_after },
         "accountDoesNotExist" => Class::AccountGone,
@@ -191,19 +205,19 @@ fn of_problem(answered: &Answered, about: About) -> AcmeFailure {
         | "unauthorized"
         | "badSignatureAlgorithm" => Class::NeedsUser,
         "badPublicKey" | "malformed" if about == About::Account => Class::NeedsUser,
-        "compound" => of_subproblems(problem, retry_after),
+        "compound" => of_subproblems(&refusal.problem, retry_after),
         _ if about == About::RenewalInfo && status.is_client_error() => Class::Unusable,
         kind if refuses(kind) => Class::Refused,
         _ => Class::Transient { retry_after },
     };
-    AcmeFailure { class, words: with_advice(problem), unanswered: false }
+    AcmeFailure { class, words: with_advice(refusal), unanswered: false }
 }
 
 /// The CA's words, and what to do where they do not say it.
-fn with_advice(problem: &Problem) -> String {
-    let words = problem_words(problem);
-    let advice = match problem.short_type() {
-        "userActionRequired" => match problem.instance.as_deref().filter(|url| https_url(url).is_ok()) {
+fn with_advice(refusal: &Refusal) -> String {
+    let words = problem_words(&refusal.problem);
+    let advice = match refusal.short_type() {
+        "userActionRequired" => match refusal.instance.as_deref().filter(|url| https_url(url).is_ok()) {
             Some(url) => format!("; do what the CA asks for at {}", printable(url, 300)),
             None => "; the CA wants a person to act, often to agree to changed terms of service".to_owned(),
         },
@@ -233,7 +247,7 @@ fn refuses(kind: &str) -> bool {
 
 fn of_subproblems(problem: &Problem, retry_after: Option<Duration>) -> Class {
     let has =
-        |wanted: &dyn Fn(&str) -> bool| problem.subproblems.iter().any(|sub| wanted(short_type(sub.kind.as_deref())));
+        |wanted: &dyn Fn(&str) -> bool| problem.subproblems.iter().any(|sub| wanted(short_type(sub.r#type.as_deref())));
     if has(&|kind| kind == "rateLimited") {
         Class::RateLimited { retry_after }
     } else if has(&refuses) {
@@ -276,9 +290,9 @@ mod tests {
     use super::*;
 
     fn failed(json: &str, status: u16, retry_after: Option<u64>, about: About) -> AcmeFailure {
-        let problem = serde_json::from_str(json).unwrap();
+        let refusal = serde_json::from_str(json).unwrap();
         let (status, retry_after) = (StatusCode::from_u16(status).unwrap(), retry_after.map(Duration::from_secs));
-        Error::Problem(Box::new(Answered { problem, status, retry_after, nonce: None })).about(about)
+        Error::Problem(Box::new(Answered { refusal, status, retry_after, nonce: None })).about(about)
     }
 
     fn typed(kind: &str, status: u16, about: About) -> Class {

@@ -13,6 +13,7 @@ pub mod external;
 pub mod failure;
 pub mod http;
 mod jws;
+mod library;
 pub mod order;
 mod problem;
 pub mod renewal;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde_json::json;
+/// Status of an order (RFC 8555 section 7.1.6).
+pub use instant_acme::OrderStatus;
+use instant_acme::{AuthorizationHandle, CertificateIdentifier, Identifier, NewOrder, Order};
 
 use super::account::AcmeAccount;
 use super::challenge::{AuthorizationStatus, AuthorizationView, ChallengeKind, ChallengeStatus, authorization};
-use super::failure::{About, AcmeFailure, Class, Error, from_json};
+use super::failure::{About, AcmeFailure, Class, Error};
 use super::http::https_url;
-use super::problem::{Problem, problem_words};
+use super::library::{Library, Seen};
+use super::problem::problem_words;
 
 /// The largest certificate chain that is taken, in bytes.
 pub const MAX_CHAIN: usize = 95 * 1024;
@@ -41,22 +41,6 @@ pub struct OrderView {
     pub replaces_dropped: Option<String>,
 }
 
-/// Status of an order (RFC 8555 section 7.1.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OrderStatus {
-    /// Authorizations are missing.
-    Pending,
-    /// It can be finalized.
-    Ready,
-    /// The certificate is being made.
-    Processing,
-    /// The certificate is there.
-    Valid,
-    /// It failed for good.
-    Invalid,
-}
-
 /// What to order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderRequest {
@@ -68,33 +52,15 @@ pub struct OrderRequest {
     pub replaces: Option<String>,
 }
 
-/// An order object (RFC 8555 section 7.1.3), as far as it matters.
-#[derive(Debug, Deserialize)]
-struct State {
-    status: OrderStatus,
-    authorizations: Vec<String>,
-    finalize: String,
-    certificate: Option<String>,
-    error: Option<Problem>,
-}
-
-/// An order with its URL.
-struct Order {
-    url: String,
-    state: State,
-    retry_after: Option<Duration>,
-}
-
-impl Order {
-    fn view(self, authorizations: Vec<AuthorizationView>) -> OrderView {
-        OrderView {
-            url: self.url,
-            status: self.state.status,
-            error: self.state.error.as_ref().map(problem_words),
-            authorizations,
-            retry_after: self.retry_after,
-            replaces_dropped: None,
-        }
+fn view(mut order: Order, authorizations: Vec<AuthorizationView>, seen: &Seen) -> OrderView {
+    let state = order.state();
+    OrderView {
+        status: state.status,
+        error: state.error.as_ref().map(problem_words),
+        url: order.url().to_owned(),
+        authorizations,
+        retry_after: seen.longest_wait,
+        replaces_dropped: None,
     }
 }
 
@@ -115,45 +81,30 @@ impl AcmeAccount {
             _ => None,
         };
         let step = async {
-            match (self.place(request, replaces).await, replaces) {
+            let library = Library::of(self).await?;
+            let order = match (place(&library, request, replaces).await, replaces) {
                 (Err(error), Some(_)) if may_be_about_replaces(&error) => {
                     dropped = Some(error.about(About::NewOrder).words);
-                    self.place(request, None).await
+                    place(&library, request, None).await?
                 }
-                (placed, _) => placed,
-            }
+                (placed, _) => placed?,
+            };
+            Ok((order, library))
         };
-        let mut order = self.client().step(About::NewOrder, step).await?;
+        let (mut order, library) = self.client().step(About::NewOrder, step).await?;
         // With a time limit of its own: an order whose URL is lost is an order too many.
         let limit = self.client().http().limits().step / 2;
         let read = tokio::time::timeout(limit, self.authorizations(&mut order)).await;
         let authorizations = read.ok().and_then(Result::ok).unwrap_or_default();
-        Ok(OrderView { replaces_dropped: dropped, ..order.view(authorizations) })
-    }
-
-    async fn place(&self, request: &OrderRequest, replaces: Option<&str>) -> Result<Order, Error> {
-        let identifiers: Vec<_> = request.names.iter().map(|name| json!({"type": "dns", "value": name})).collect();
-        let mut payload = json!({"identifiers": identifiers});
-        if let Some(profile) = &request.profile {
-            payload["profile"] = profile.as_str().into();
-        }
-        if let Some(replaces) = replaces {
-            payload["replaces"] = replaces.into();
-        }
-        let url = &self.client().urls().new_order;
-        let answer = self.client().post(&self.signer(), url, &payload.to_string()).await?;
-        let location = answer.location.filter(|url| https_url(url).is_ok()).ok_or_else(|| {
-            AcmeFailure::transient(None, "the ACME server named no valid https URL for the order (Location)")
-        })?;
-        Ok(Order { url: location, state: from_json(&answer.body)?, retry_after: answer.retry_after })
+        Ok(OrderView { replaces_dropped: dropped, ..view(order, authorizations, &library.seen()) })
     }
 
     /// Looks at the order at `url`, and at its authorizations while they matter.
     pub async fn look(&self, url: &str) -> Result<OrderView, AcmeFailure> {
         let step = async {
-            let mut order = self.fetch(url).await?;
+            let (library, mut order) = self.fetch(url).await?;
             let authorizations = self.authorizations(&mut order).await?;
-            Ok(order.view(authorizations))
+            Ok(view(order, authorizations, &library.seen()))
         };
         self.client().step(About::Order, step).await
     }
@@ -162,17 +113,15 @@ impl AcmeAccount {
     /// Those whose authorization or challenge is no longer pending are left alone, so a repeated step does no harm.
     pub async fn answer(&self, url: &str, chosen: &[(String, ChallengeKind)]) -> Result<(), AcmeFailure> {
         let step = async {
-            let mut order = self.fetch(url).await?;
-            if order.state.status != OrderStatus::Pending {
+            let (_, mut order) = self.fetch(url).await?;
+            if order.state().status != OrderStatus::Pending {
                 return Ok(());
             }
-            for authorization in self.authorizations(&mut order).await? {
-                let wanted = chosen.iter().find(|(name, _)| name.eq_ignore_ascii_case(&authorization.name));
-                let challenge = wanted.and_then(|(_, kind)| authorization.challenge(kind));
-                let pending = authorization.status == AuthorizationStatus::Pending;
-                if let Some(challenge) = challenge.filter(|c| pending && c.status == ChallengeStatus::Pending) {
-                    self.client().post(&self.signer(), &challenge.url, "{}").await?;
-                }
+            // All of them are read before the first is answered: what makes no sense is answered by nothing.
+            self.authorizations(&mut order).await?;
+            let mut handles = order.authorizations();
+            while let Some(handle) = handles.next().await {
+                set_ready(handle?, chosen).await?;
             }
             Ok(())
         };
@@ -186,16 +135,13 @@ impl AcmeAccount {
     /// Asks for the certificate of `csr_der` when the order is ready; otherwise only reports where it is.
     pub async fn finalize(&self, url: &str, csr_der: &[u8]) -> Result<OrderView, AcmeFailure> {
         let step = async {
-            let order = self.fetch(url).await?;
-            if order.state.status != OrderStatus::Ready {
-                return Ok(order);
+            let (library, mut order) = self.fetch(url).await?;
+            if order.state().status == OrderStatus::Ready {
+                order.finalize_csr(csr_der).await?;
             }
-            let payload = json!({"csr": BASE64_URL_SAFE_NO_PAD.encode(csr_der)}).to_string();
-            let answer = self.client().post(&self.signer(), &order.state.finalize, &payload).await?;
-            let retry_after = answer.retry_after.max(order.retry_after);
-            Ok(Order { url: order.url, state: from_json(&answer.body)?, retry_after })
+            Ok(view(order, Vec::new(), &library.seen()))
         };
-        Ok(self.client().step(About::Order, step).await?.view(Vec::new()))
+        self.client().step(About::Order, step).await
     }
 
     /// The chain of a valid order, in PEM, leaf first, at most [`MAX_CHAIN`] bytes and [`MAX_CHAIN_CERTIFICATES`]
@@ -207,17 +153,18 @@ impl AcmeAccount {
     /// As [`AcmeAccount::download`], and the URLs of the CA's alternate chains (RFC 8555 section 7.4.2), at most 8.
     pub async fn download_with_alternates(&self, url: &str) -> Result<(String, Vec<String>), AcmeFailure> {
         let step = async {
-            let order = self.fetch(url).await?;
-            let certificate = match (order.state.status, order.state.certificate) {
-                (OrderStatus::Valid, Some(certificate)) => certificate,
+            let (library, mut order) = self.fetch(url).await?;
+            let state = order.state();
+            match (state.status, &state.certificate) {
+                (OrderStatus::Valid, Some(_)) => {}
                 (OrderStatus::Invalid, _) => {
-                    let reason = order.state.error.as_ref().map(problem_words).unwrap_or_default();
+                    let reason = state.error.as_ref().map(problem_words).unwrap_or_default();
                     return Err(AcmeFailure::new(Class::OrderLost, format!("the order failed: {reason}")).into());
                 }
                 _ => return Err(AcmeFailure::transient(None, "the certificate is not ready yet").into()),
-            };
-            let answer = self.client().read(&self.signer(), &certificate).await?;
-            Ok((bounded_chain(&answer.body)?, answer.alternates))
+            }
+            let chain = order.certificate().await?.unwrap_or_default();
+            Ok((bounded_chain(chain.as_bytes())?, library.seen().alternates))
         };
         self.client().step(About::Order, step).await
     }
@@ -235,13 +182,15 @@ impl AcmeAccount {
     /// the account. Returns how many; those the server refuses to give up are skipped.
     pub async fn deactivate_pending(&self, url: &str) -> Result<usize, AcmeFailure> {
         let step = async {
-            let mut order = self.fetch(url).await?;
-            let mut given_up = 0;
-            for authorization in self.authorizations(&mut order).await? {
-                if authorization.status == AuthorizationStatus::Pending {
-                    let payload = r#"{"status":"deactivated"}"#;
-                    let answer = self.client().post(&self.signer(), &authorization.url, payload).await;
-                    given_up += usize::from(answer.is_ok());
+            let (_, mut order) = self.fetch(url).await?;
+            if self.authorizations(&mut order).await?.is_empty() {
+                return Ok(0);
+            }
+            let (mut given_up, mut handles) = (0, order.authorizations());
+            while let Some(handle) = handles.next().await {
+                let mut handle = handle?;
+                if handle.status == AuthorizationStatus::Pending {
+                    given_up += usize::from(handle.deactivate().await.is_ok());
                 }
             }
             Ok(given_up)
@@ -249,29 +198,63 @@ impl AcmeAccount {
         self.client().step(About::Order, step).await
     }
 
-    async fn fetch(&self, url: &str) -> Result<Order, Error> {
+    async fn fetch(&self, url: &str) -> Result<(Library, Order), Error> {
         https_url(url).map_err(|_| AcmeFailure::new(Class::OrderLost, "the order's URL is not a valid https URL"))?;
-        let answer = self.client().read(&self.signer(), url).await?;
-        Ok(Order { url: url.to_owned(), state: from_json(&answer.body)?, retry_after: answer.retry_after })
+        let library = Library::of(self).await?;
+        let order = library.account.order(url.to_owned()).await?;
+        Ok((library, order))
     }
 
     /// Reads the order's authorizations while they matter.
     async fn authorizations(&self, order: &mut Order) -> Result<Vec<AuthorizationView>, Error> {
-        if !matches!(order.state.status, OrderStatus::Pending | OrderStatus::Invalid) {
+        let state = order.state();
+        if !matches!(state.status, OrderStatus::Pending | OrderStatus::Invalid) {
             return Ok(Vec::new());
         }
-        let count = order.state.authorizations.len();
+        let count = state.authorizations.len();
         if count > MAX_NAMES {
             let words = format!("the ACME server's order has {count} authorizations, more than {MAX_NAMES}");
             return Err(AcmeFailure::transient(None, words).into());
         }
         let mut views = Vec::with_capacity(count);
-        for url in &order.state.authorizations {
-            let answer = self.client().read(&self.signer(), url).await?;
-            order.retry_after = order.retry_after.max(answer.retry_after);
-            views.push(authorization(url, &answer.body, self.thumbprint())?);
+        let mut handles = order.authorizations();
+        while let Some(handle) = handles.next().await {
+            let handle = handle?;
+            views.push(authorization(handle.url(), &handle, self.thumbprint())?);
         }
         Ok(views)
+    }
+}
+
+async fn place(library: &Library, request: &OrderRequest, replaces: Option<&str>) -> Result<Order, Error> {
+    let identifiers: Vec<Identifier> = request.names.iter().cloned().map(Identifier::Dns).collect();
+    let mut order = NewOrder::new(&identifiers);
+    if let Some(profile) = &request.profile {
+        order = order.profile(profile);
+    }
+    if let Some((authority, serial)) = replaces.and_then(|id| id.split_once('.')) {
+        let replaced = CertificateIdentifier { authority_key_identifier: authority.into(), serial: serial.into() };
+        order = order.replaces(replaced);
+    }
+    let order = library.account.new_order(&order).await?;
+    https_url(order.url()).map_err(|_| {
+        AcmeFailure::transient(None, "the ACME server named no valid https URL for the order (Location)")
+    })?;
+    Ok(order)
+}
+
+/// Answers the challenge of this authorization that is among the `chosen` ones, when both are pending.
+async fn set_ready(mut handle: AuthorizationHandle<'_>, chosen: &[(String, ChallengeKind)]) -> Result<(), Error> {
+    let name = handle.identifier().to_string();
+    let wanted = chosen.iter().find(|(wanted, _)| wanted.eq_ignore_ascii_case(&name));
+    let Some((_, kind)) = wanted.filter(|_| handle.status == AuthorizationStatus::Pending) else { return Ok(()) };
+    match handle.challenge(kind.to_library()) {
+        Some(mut challenge) if challenge.status == ChallengeStatus::Pending => match challenge.set_ready().await {
+            // What the challenge has come to is for the next look to say.
+            Ok(()) | Err(instant_acme::Error::Api(_) | instant_acme::Error::Json(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -291,7 +274,7 @@ fn may_be_about_replaces(error: &Error) -> bool {
     match error {
         Error::Problem(answered) => {
             let unavailable = [http::StatusCode::TOO_MANY_REQUESTS, http::StatusCode::SERVICE_UNAVAILABLE];
-            !unavailable.contains(&answered.status) && !clear.contains(&answered.problem.short_type())
+            !unavailable.contains(&answered.status) && !clear.contains(&answered.refusal.short_type())
         }
         Error::Bare(status, _) => {
             [http::StatusCode::NOT_FOUND, http::StatusCode::CONFLICT, http::StatusCode::BAD_REQUEST].contains(status)
