@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 
+use super::challenges::Published;
 use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
@@ -112,6 +113,13 @@ impl Subject for Certificates {
             true => context.exposed.set(own.clone(), ()),
             false => context.exposed.forget(&own),
         }
+        match status.published_records.is_empty() {
+            true => context.published.forget(&own),
+            false => {
+                let records = status.published_records.clone();
+                context.published.set(own.clone(), Published { object: world.object.clone(), records });
+            }
+        }
         match order {
             Some(_) => drop(context.open_orders.enter(&issuer_of(&world.object), &own, usize::MAX)),
             None => context.open_orders.leave(&issuer_of(&world.object), &own),
@@ -128,8 +136,9 @@ impl Subject for Certificates {
         context.renewal_checks.forget(key);
         context.reservations.forget(key);
         context.open_orders.left(key);
-        if context.exposed.get(key).is_some() {
-            context.exposed.forget(key);
+        let exposed = context.exposed.get(key).is_some();
+        context.exposed.forget(key);
+        if exposed || context.published.get(key).is_some() {
             context.left_behind.notify_one();
         }
     }

@@ -1,6 +1,8 @@
 //! The challenges of a MailCertificate's order: TXT records are published and removed, and each is looked at as the CA
 //! would.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -10,13 +12,13 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::PassError;
 use super::relations::{issuer_key, key};
-use super::resolvers;
+use super::{resolvers, views};
 use crate::api::MailCertificate;
-use crate::api::certificate::TxtRecord;
+use crate::api::certificate::{PublishedRecord, TxtRecord};
 use crate::api::issuer::{DnsEndpointProvider, MailIssuer, Rfc2136Provider, TsigAlgorithm, UpdateTransport};
 use crate::api::solver::{Dns01Solver, WebhookProvider};
-use crate::decide::certificate::Fact;
-use crate::decide::certificate::world::Check;
+use crate::decide::certificate::world::{Check, IssuerView};
+use crate::decide::certificate::{Fact, dns_solver};
 use crate::dns::{self, Dns};
 use crate::pki::Fingerprint;
 use crate::solvers::dns01::dns_endpoint::{self, Endpoint};
@@ -30,6 +32,70 @@ const LABEL: &str = "_acme-challenge";
 /// For one update of a DNS server.
 const UPDATE_LIMIT: Duration = Duration::from_secs(10);
 
+/// TXT records that stand, and the MailCertificate that they are for.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// As it was when they were published.
+    pub object: Arc<MailCertificate>,
+    /// At least one.
+    pub records: Vec<PublishedRecord>,
+}
+
+/// Removes the TXT records of MailCertificates that were deleted in the middle of an order.
+///
+/// # Errors
+/// When one could not be removed: it is tried again.
+pub async fn sweep(context: &Context) -> Result<(), PassError> {
+    for (at, published) in context.published.all() {
+        if context.kinds.certificates.get(&at).is_some() {
+            continue;
+        }
+        let object = &published.object;
+        for record in &published.records {
+            let Some((at, issuer)) = issuer(context, object) else { continue };
+            let IssuerView::Acme(acme) = views::acme(&issuer) else { continue };
+            let Some(solver) = dns_solver(&acme, &record.for_name) else { continue };
+            let (name, record) = (&record.for_name, &record.record);
+            context.leader.ensure()?;
+            change(context, object, (&at, &issuer), solver, name, record, Change::Remove)
+                .await
+                .map_err(|words| PassError::LeftBehind(format!("the TXT record {}: {words}", record.name)))?;
+        }
+        context.published.forget(&at);
+    }
+    sweep_endpoints(context).await
+}
+
+/// Removes values from DNSEndpoints that nobody needs, also those of an operator that was killed.
+async fn sweep_endpoints(context: &Context) -> Result<(), PassError> {
+    let uses = |issuer: &MailIssuer| {
+        let solvers = issuer.spec.acme.iter().flat_map(|acme| &acme.solvers);
+        solvers.filter_map(|s| s.dns01.as_ref()).any(|d| d.dns_endpoint.is_some())
+    };
+    let issuers = context.kinds.issuers.all();
+    let namespaces: BTreeSet<String> = issuers.iter().filter(|i| uses(i)).filter_map(|i| i.namespace()).collect();
+    for namespace in namespaces {
+        let wanted = |owner: &str, value: &str| {
+            let Some((namespace, name)) = owner.split_once('/') else { return false };
+            if !context.kinds.certificates.serves(namespace) {
+                // Another operator's.
+                return true;
+            }
+            let object = context.kinds.certificates.get(&(namespace.to_owned(), name.to_owned()));
+            let order = object.as_ref().and_then(|o| o.status.as_ref()).and_then(|s| s.attempt.as_ref());
+            order.is_some_and(|a| a.order.is_some())
+                || object.is_some_and(|o| {
+                    let records = o.status.iter().flat_map(|s| &s.published_records);
+                    records.into_iter().any(|p| p.record.value == value)
+                })
+        };
+        context.leader.ensure()?;
+        let swept = dns_endpoint::sweep(&context.client, &namespace, wanted).await;
+        swept.map_err(|e| PassError::LeftBehind(e.to_string()))?;
+    }
+    Ok(())
+}
+
 /// What is to be done about a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -38,7 +104,7 @@ enum Change {
 }
 
 /// The issuer that a MailCertificate names, with its key.
-fn issuer(context: &Context, object: &MailCertificate) -> Option<(Key, std::sync::Arc<MailIssuer>)> {
+fn issuer(context: &Context, object: &MailCertificate) -> Option<(Key, Arc<MailIssuer>)> {
     let at = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
     Some((at.clone(), context.kinds.issuers.get(&at)?))
 }

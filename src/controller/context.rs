@@ -11,6 +11,7 @@ use super::account::Accounts;
 use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::Kinds;
+use super::challenges::Published;
 use super::index::Key;
 use super::ledger::{Ledgers, Reserved};
 use super::news::News;
@@ -62,7 +63,7 @@ pub struct Context {
     /// How DNS is asked, unless an issuer says otherwise.
     pub dns: Settings,
     /// ACME orders that are under way.
-    pub open_orders: OpenOrders,
+    pub open_orders: Arc<OpenOrders>,
     /// What the guard has counted for an order that is about to be made.
     pub reservations: Memory<Arc<Reserved>>,
     /// The ARI identifier of each active certificate, and when the CA is asked about it next.
@@ -71,6 +72,8 @@ pub struct Context {
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.
     pub ca_certificates: Memory<(String, Option<Vec<u8>>)>,
+    /// TXT records that stand for the challenges of a MailCertificate.
+    pub published: Memory<Published>,
     /// MailCertificates for whose challenges routes exist.
     pub exposed: Memory<()>,
     /// One of them was deleted.
@@ -111,6 +114,11 @@ impl<T: Clone> Memory<T> {
     /// What is remembered.
     pub fn get(&self, key: &Key) -> Option<T> {
         self.lock().get(key).cloned()
+    }
+
+    /// Everything that is remembered.
+    pub fn all(&self) -> Vec<(Key, T)> {
+        self.lock().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Remembers.

@@ -16,7 +16,7 @@ use crate::api::issuer::Http01Solver;
 use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::backoff::Pace;
-use crate::decide::certificate::world::{Fact, StepFailure};
+use crate::decide::certificate::world::{Fact, Routed, StepFailure};
 use crate::operating::permissions::{Needed, review};
 use crate::solvers::http01::PATH_PREFIX;
 use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
@@ -24,9 +24,9 @@ use crate::solvers::http01::exposure::{self, Exposure, ParentRef};
 /// The port of the operator's challenge Service.
 const PORT: u16 = 80;
 
-/// The HTTP-01 solver of an ACME issuer.
-pub fn solver(issuer: &MailIssuer) -> Option<&Http01Solver> {
-    issuer.spec.acme.as_ref()?.solvers.iter().find_map(|s| s.http01.as_ref())
+/// An HTTP-01 solver of an ACME issuer.
+fn solver(issuer: &MailIssuer, index: usize) -> Option<&Http01Solver> {
+    issuer.spec.acme.as_ref()?.solvers.get(index)?.http01.as_ref()
 }
 
 fn ingresses(context: &Context) -> Api<Ingress> {
@@ -38,19 +38,15 @@ fn routes(context: &Context) -> Api<DynamicObject> {
 }
 
 /// Makes what the issuer's solver asks for.
-pub async fn expose(
-    context: &Context,
-    object: &MailCertificate,
-    challenges: &[(String, String)],
-) -> Result<Fact, PassError> {
+pub async fn expose(context: &Context, object: &MailCertificate, challenges: &[Routed]) -> Result<Fact, PassError> {
     let own = key(object);
     let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
-    let Some(solver) = issuer.as_deref().and_then(solver) else { return Ok(Fact::Overtaken) };
-    if let Some(off) = switched_off(context, solver).await {
-        return Ok(Fact::Failed(off));
-    }
-    context.exposed.set(own.clone(), ());
-    for (host, token) in challenges {
+    for Routed { name: host, token, solver: index } in challenges {
+        let Some(solver) = issuer.as_deref().and_then(|i| solver(i, *index)) else { return Ok(Fact::Overtaken) };
+        if let Some(off) = switched_off(context, solver).await {
+            return Ok(Fact::Failed(off));
+        }
+        context.exposed.set(own.clone(), ());
         let exposure = Exposure {
             certificate_namespace: own.0.clone(),
             certificate_name: own.1.clone(),

@@ -39,6 +39,13 @@ pub struct Reserved {
     at: Timestamp,
 }
 
+impl Reserved {
+    /// Whether it stands for this order.
+    pub fn is_for(&self, issuer: &Key, request: &Request) -> bool {
+        self.issuer == *issuer && self.request == *request
+    }
+}
+
 /// Counts an order that is about to be asked for, where the limits leave room for it, and writes that down.
 ///
 /// The inner error: it must not be asked for yet.

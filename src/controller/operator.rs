@@ -18,7 +18,6 @@ use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use super::certificate::Certificates;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
-use super::exposures;
 use super::issuer::Issuers;
 use super::ledger::Ledgers;
 use super::news;
@@ -28,6 +27,7 @@ use super::relations::Relations;
 use super::runner;
 use super::turns::Turns;
 use super::watching::Watching;
+use super::{challenges, exposures};
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::dns::Settings;
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
@@ -92,11 +92,13 @@ pub async fn run(
     let everywhere = permissions(&client, &settings, &namespace).await;
     let (kinds, served) = Kinds::new(&settings.namespaces);
     let (kinds, relations) = (Arc::new(kinds), Arc::new(Relations::default()));
+    let open_orders = Arc::new(OpenOrders::default());
     let watching = Watching {
         kinds: kinds.clone(),
         relations: relations.clone(),
         challenges: challenges.clone(),
         tls_challenges: tls_challenges.clone(),
+        open_orders: open_orders.clone(),
         metrics: metrics.clone(),
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);
@@ -154,7 +156,8 @@ pub async fn run(
             recursive_only: settings.dns_recursive_only,
             ..Settings::default()
         },
-        open_orders: OpenOrders::default(),
+        open_orders,
+        published: Memory::default(),
         reservations: Memory::default(),
         renewal_checks: Memory::default(),
         turns: Turns::new(usize::from(settings.concurrency)),
@@ -328,10 +331,14 @@ async fn clock_watch(kinds: Arc<Kinds>, stop: CancellationToken) {
 /// Removes the routes of challenges that an earlier run, or a deleted MailCertificate, left behind.
 async fn sweep(context: Arc<Context>, stop: CancellationToken) {
     loop {
-        let again = match exposures::sweep(&context).await {
+        let swept = async {
+            exposures::sweep(&context).await?;
+            challenges::sweep(&context).await
+        };
+        let again = match swept.await {
             Ok(()) => Duration::MAX,
             Err(error) => {
-                tracing::warn!(%error, "routes of former challenges could not be removed");
+                tracing::warn!(%error, "routes or records of former challenges could not be removed");
                 Duration::from_secs(60)
             }
         };

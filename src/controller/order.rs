@@ -101,6 +101,10 @@ pub async fn reserve(
         failed_authorizations: acme.limits.failed_authorizations,
     };
     let request = Request { names, exempt };
+    if context.reservations.get(&own).is_some_and(|reserved| reserved.is_for(&at, &request)) {
+        // Counted by a pass that did not get as far as asking for it.
+        return Ok(Fact::Reserved(Ok(())));
+    }
     Ok(match ledger::reserve(context, &at, &uri, &limits, &request, now).await? {
         Ok(reserved) => {
             context.reservations.set(own, Arc::new(reserved));
@@ -125,10 +129,11 @@ pub async fn create(
     exempt: bool,
 ) -> Result<Fact, PassError> {
     let own = key(object);
+    let (account, _turn) = account_or_failed!(context, object, Turn::First);
+    let placed = account.new_order(&request).await;
     let reserved = context.reservations.get(&own);
     context.reservations.forget(&own);
-    let (account, _turn) = account_or_failed!(context, object, Turn::First);
-    match account.new_order(&request).await {
+    match placed {
         Ok(order) => {
             if exempt && order.replaces_dropped.is_some() {
                 count(context, object, request.names).await?;
@@ -216,13 +221,7 @@ pub async fn download(
     let mut chains = match Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN) {
         Ok(chain) => vec![chain],
         Err(e) => {
-            return Ok(Fact::Failed(StepFailure {
-                pace: Pace::Refusal,
-                reason: reason::ISSUED_INVALID,
-                message: format!("what the CA sent cannot be read: {e}"),
-                retry_after: None,
-                order_lost: true,
-            }));
+            return Ok(Fact::Failed(unreadable(&e)));
         }
     };
     for other in others.iter().filter(|_| alternates) {
@@ -277,7 +276,19 @@ pub async fn revoke(
     Ok(fact(revoked, |()| Fact::Revoked))
 }
 
-fn view(order: order::OrderView) -> OrderView {
+/// A chain that cannot be read, as a failed step.
+pub fn unreadable(error: &impl std::fmt::Display) -> StepFailure {
+    StepFailure {
+        pace: Pace::Refusal,
+        reason: reason::ISSUED_INVALID,
+        message: format!("what the CA sent cannot be read: {error}"),
+        retry_after: None,
+        order_lost: true,
+    }
+}
+
+/// An order of the ACME client, as decisions see it.
+pub fn view(order: order::OrderView) -> OrderView {
     OrderView {
         url: order.url,
         status: match order.status {

@@ -43,6 +43,9 @@ pub enum PassError {
     /// As many passes as may talk with an ACME server at once.
     #[error("the ACME server is asked about as many certificates as it may be at once: this one waits")]
     Busy,
+    /// Something that was made for a challenge is still there.
+    #[error("left behind: {0}")]
+    LeftBehind(String),
     /// It took too long.
     #[error("the pass was not finished within {0:?}")]
     Timeout(Duration),
@@ -60,6 +63,7 @@ impl PassError {
             Self::Api { .. } => "api",
             Self::NotLeading(_) => "not_leading",
             Self::Busy => "busy",
+            Self::LeftBehind(_) => "left_behind",
             Self::Timeout(_) => "timeout",
         }
     }

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 
 use super::caches::{Kinds, Watcher};
 use super::index::Key;
+use super::open_orders::OpenOrders;
 use super::relations::{Relations, issuer_key, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
@@ -23,6 +24,8 @@ pub struct Watching {
     pub challenges: ChallengeTable,
     /// Kept up to date.
     pub tls_challenges: AlpnTable,
+    /// Orders that an earlier leader made count too.
+    pub open_orders: Arc<OpenOrders>,
     /// Series of deleted objects go.
     pub metrics: Arc<Metrics>,
 }
@@ -47,6 +50,9 @@ impl Watcher<MailCertificate> for Watching {
         let own = key(object);
         self.relations.certificate(object);
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
+        if order.is_some() {
+            self.open_orders.enter(&issuer_key(&object.spec.issuer_ref, &own.0), &own, usize::MAX);
+        }
         let open = order.map(|o| &o.challenges[..]).unwrap_or_default();
         let of = |kind| open.iter().filter(move |c| c.type_ == kind);
         let http = of(ChallengeType::Http01).map(|c| Entry {

@@ -8,8 +8,8 @@
 //! Invariants:
 //! - Nothing outlives the process that started it, even when that process is killed: a reaper waits for the end of a
 //!   pipe that only this process holds (`reap.sh`).
-//! - Instances in parallel never meet: ports are claimed with file locks, and every name that is global on a machine
-//!   (network namespace, cgroup, socket folder) carries the instance's own identifier.
+//! - Instances in parallel never meet: ports and addresses are claimed with file locks, and every name that is global
+//!   on a machine (network namespace, cgroup, socket folder) carries the instance's own identifier.
 //! - Servers listen on loopback or inside the namespace, so nothing is reachable from another machine.
 
 pub mod acme;

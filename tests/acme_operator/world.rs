@@ -127,6 +127,12 @@ impl World {
         if !self.flags.iter().any(|flag| flag.starts_with("--challenge-listen")) {
             command.arg(format!("--challenge-listen=127.0.0.1:{}", self.pebble.http_port()));
         }
+        if !self.flags.iter().any(|flag| flag.starts_with("--challenge-tls-listen")) {
+            command.arg(format!("--challenge-tls-listen=127.0.0.1:{}", self.pebble.tls_port()));
+        }
+        if !self.flags.iter().any(|flag| flag.starts_with("--dns-resolvers")) {
+            command.arg(format!("--dns-resolvers={}", self.pebble.dns_address()));
+        }
         // Ended by the cluster's reaper when this process is killed.
         self.operator = Some(self.cluster.exec(command).unwrap());
     }
@@ -137,6 +143,13 @@ impl World {
             let _ = operator.kill();
             let _ = operator.wait();
         }
+    }
+
+    /// The end of the operator's log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     /// The operator's memory, in MiB: now and at its highest.
@@ -280,9 +293,7 @@ impl Drop for World {
     fn drop(&mut self) {
         self.kill_operator();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("the operator's log ends so:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!("the operator's log ends so:\n{}", self.log());
         }
     }
 }

@@ -47,6 +47,9 @@ impl Operator {
             format!("--health-listen=127.0.0.1:{}", health.number),
             format!("--metrics-listen=127.0.0.1:{}", metrics.number),
             format!("--challenge-listen=127.0.0.1:{}", challenges.number),
+            "--challenge-tls-listen=127.0.0.1:0".to_owned(),
+            // Nobody answers there, at once: tests that need DNS name a server of their own.
+            "--dns-resolvers=127.0.0.1:9".to_owned(),
             "--operator-namespace=default".to_owned(),
             "--log-filter=info,mailcert=debug".to_owned(),
             "--leader-elect=false".to_owned(),

@@ -1,5 +1,9 @@
 //! TXT records published with signed updates.
 
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use mailcert::solvers::dns01::rfc2136::{Algorithm, Rfc2136, Secret, Transport};
 use mailcert_testenv::BindZone;
 
@@ -105,4 +109,44 @@ async fn the_zone_to_update_is_found_by_asking_the_server() {
         ),
         "{failure}"
     );
+}
+
+/// Everything that is logged on this thread while it lives.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_of_any_level_holds_the_secret() {
+    let Some(bind) = bind(vec![BindZone::new("example.test")]) else { return };
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let solver = solver(&bind, Algorithm::HmacSha256, transport);
+        tracing::info!("{solver:?}");
+        solver.present("example.test", NAME, VALUE, 1).await.unwrap();
+        solver.clean_up("example.test", NAME, VALUE).await.unwrap();
+    }
+    drop(guard);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let secret = bind.key("hmac-sha256").1;
+    let bytes = BASE64_STANDARD.decode(&secret).unwrap();
+    assert!(text.contains(VALUE) && text.contains("mailcert-sha256"), "the library's own lines are in it: {text}");
+    assert!(!text.contains(&secret) && !text.contains(format!("{bytes:?}").trim_matches(['[', ']'])));
 }

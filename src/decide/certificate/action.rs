@@ -47,6 +47,17 @@ pub enum Check {
     },
 }
 
+/// An HTTP-01 challenge that needs a route to the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The name.
+    pub name: String,
+    /// The path's last segment.
+    pub token: String,
+    /// The solver's place among the issuer's.
+    pub solver: usize,
+}
+
 /// A step to take. Each says exactly what to do.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -142,8 +153,8 @@ pub enum Action {
     },
     /// Make Ingresses or HTTPRoutes for challenges.
     Expose {
-        /// Name and token of each.
-        challenges: Vec<(String, String)>,
+        /// Of each.
+        challenges: Vec<Routed>,
     },
     /// Remove them.
     Unexpose,

@@ -340,6 +340,11 @@ impl<'a> State<'a> {
             order.exposed = false;
         }
         let Some(view) = &learnt.order else { return };
+        let not_replaced = view.not_replaced.as_ref().map(|words| {
+            format!(
+                "the order does not say which certificate it replaces, so it counts against the CA's limits: {words}"
+            )
+        });
         // Authorizations need not be one for each name (RFC 8555, section 7.1.3): what was asked for is remembered.
         let omitted = attempt.omitted_names.iter().map(|o| o.name.as_str());
         let asked = wanted(self.spec).unwrap_or_default().without(omitted);
@@ -356,6 +361,9 @@ impl<'a> State<'a> {
         order.exposed = (order.exposed || learnt.exposed) && !learnt.unexposed;
         order.finalized = order.finalized || learnt.finalized;
         attempt.order = Some(order);
+        if learnt.created_order {
+            self.find(finding::NOT_REPLACED, "order", not_replaced);
+        }
     }
 
     /// The facts of a revision.

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::SignedDuration;
 use super::super::Step;
 use super::super::names::Wanted;
 use super::super::state::State;
-use super::super::world::{AcmeView, Action, Asked, Check, How, OrderView, SolverView};
+use super::super::world::{AcmeView, Action, Asked, Check, How, OrderView, Routed, SolverView};
 use super::{fail, omit, solvers, waiting_text};
 use crate::api::certificate::{Challenge, ChallengeType, Failure, Order};
 use crate::api::reasons::certificate as reason;
@@ -101,8 +101,12 @@ fn show(state: &State<'_>, order: &Order, ways: &[Way<'_>]) -> Option<Step> {
     let routed = |way: &&Way<'_>| matches!(way.solver.how, How::Http01 { exposes: true });
     if !order.exposed && !learnt.unexposed && ways.iter().any(|w| routed(&w)) {
         let challenges = ways.iter().filter(routed);
-        let challenges = challenges.map(|w| (w.challenge.name.clone(), w.challenge.token.clone())).collect();
-        return Some(Step::act(vec![Action::Expose { challenges }]));
+        let challenges = challenges.map(|w| Routed {
+            name: w.challenge.name.clone(),
+            token: w.challenge.token.clone(),
+            solver: w.solver.index,
+        });
+        return Some(Step::act(vec![Action::Expose { challenges: challenges.collect() }]));
     }
     let present: Vec<Action> = ways
         .iter()

@@ -72,7 +72,8 @@ fn records(state: &mut State<'_>, step: &mut Step) {
     }
 }
 
-fn dns_solver(acme: &AcmeView, name: &str) -> Option<usize> {
+/// The solver that can remove a TXT record for a name: its place among the issuer's.
+pub fn dns_solver(acme: &AcmeView, name: &str) -> Option<usize> {
     solvers::ranked(acme, name).into_iter().find(|s| s.how.kind() == ChallengeType::Dns01).map(|s| s.index)
 }
 

@@ -16,7 +16,7 @@ use crate::decide::backoff::Pace;
 use crate::decide::caa::CaaRecord;
 use crate::pki::{Chain, PrivateKey};
 
-pub use super::action::{Action, Asked, Check, KeySource};
+pub use super::action::{Action, Asked, Check, KeySource, Routed};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
 pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView};
@@ -292,10 +292,8 @@ impl World {
                 learnt.request = Some(Some(view));
             }
             Fact::Request(view) => learnt.request = Some(view),
-            Fact::RequestDeleted => {
-                learnt.deleted_request = true;
-                learnt.request = Some(None);
-            }
+            // What it showed last is still to be judged: a deletion follows the judgement.
+            Fact::RequestDeleted => learnt.deleted_request = true,
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }
