@@ -37,8 +37,9 @@ impl Operator {
     /// Serves one namespace. Its log goes to a file in the cluster's folder.
     pub fn start(cluster: &Cluster, namespace: &str) -> Result<Self> {
         let challenges = claim_port()?;
-        let operator = Self::answering(cluster, namespace, challenges.number)?;
-        Ok(Self { _challenges: Some(challenges), ..operator })
+        let mut operator = Self::answering(cluster, namespace, challenges.number)?;
+        operator._challenges = Some(challenges);
+        Ok(operator)
     }
 
     /// As [`Operator::start`], answering challenges on this port.
