@@ -145,6 +145,13 @@ impl World {
         }
     }
 
+    /// The end of the operator's log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
     /// The operator's memory, in MiB: now and at its highest.
     pub fn memory(&self) -> (u64, u64) {
         let pid = self.operator.as_ref().unwrap().id();
@@ -286,9 +293,7 @@ impl Drop for World {
     fn drop(&mut self) {
         self.kill_operator();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("the operator's log ends so:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!("the operator's log ends so:\n{}", self.log());
         }
     }
 }
