@@ -1,11 +1,14 @@
 //! ACME accounts, opened once for each resourceVersion of their key's Secret.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::context::{Context, Memory};
+use super::index::Key;
 use super::pass::PassError;
 use super::relations::key;
 use crate::api::issuer::AcmeIssuer;
@@ -13,15 +16,68 @@ use crate::api::reasons::certificate as reason;
 use crate::api::{MailIssuer, keys};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::StepFailure;
+use crate::decide::issuer::world::DirectoryFact;
 use crate::decide::issuer::{account_key_secret, server_url};
-use crate::issuers::acme::account::{AcmeAccount, key_from_pem, open};
+use crate::issuers::acme::account::{AcmeAccount, key_from_pem, open, thumbprint};
 use crate::issuers::acme::failure::{AcmeFailure, Class};
 use crate::issuers::acme::http::{BoundedHttp, Limits, Trust};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-/// Opened accounts, with what they were opened with.
-pub type Accounts = Memory<(String, Arc<AcmeAccount>)>;
+/// How long a directory is believed.
+const DIRECTORY_LIFE: SignedDuration = SignedDuration::from_hours(24);
+
+/// What is remembered of ACME issuers' accounts and servers.
+#[derive(Default)]
+pub struct Accounts {
+    /// Opened accounts, with what they were opened with.
+    opened: Memory<(String, Arc<AcmeAccount>)>,
+    /// What directories said, of which spec, and when.
+    directories: Memory<(String, Timestamp, DirectoryFact)>,
+    /// Issuers whose account the CA was said not to know.
+    doubted: Arc<Memory<()>>,
+}
+
+impl Accounts {
+    /// Forgets the opened account of an issuer.
+    pub fn close(&self, issuer: &Key) {
+        self.opened.forget(issuer);
+    }
+
+    /// Forgets everything about an issuer.
+    pub fn forget(&self, issuer: &Key) {
+        self.close(issuer);
+        self.directories.forget(issuer);
+        self.believe(issuer);
+    }
+
+    /// What the directory of the issuer's server said not long ago.
+    pub fn directory(&self, issuer: &MailIssuer, now: Timestamp) -> Option<DirectoryFact> {
+        let (of, at, directory) = self.directories.get(&key(issuer))?;
+        let age = now.duration_since(at);
+        (of == spec_stamp(issuer) && (SignedDuration::ZERO..DIRECTORY_LIFE).contains(&age)).then_some(directory)
+    }
+
+    /// Remembers what the directory of the issuer's server says now.
+    pub fn set_directory(&self, issuer: &MailIssuer, now: Timestamp, directory: DirectoryFact) {
+        self.directories.set(key(issuer), (spec_stamp(issuer), now, directory));
+    }
+
+    /// Whether the CA has said to a certificate that it does not know the issuer's account.
+    pub fn is_doubted(&self, issuer: &Key) -> bool {
+        self.doubted.get(issuer).is_some()
+    }
+
+    /// The CA was asked about the account itself.
+    pub fn believe(&self, issuer: &Key) {
+        self.doubted.forget(issuer);
+    }
+}
+
+/// What a directory is remembered for.
+fn spec_stamp(issuer: &MailIssuer) -> String {
+    format!("{} {:?}", issuer.uid().unwrap_or_default(), issuer.metadata.generation)
+}
 
 /// The HTTP client for an issuer's server.
 ///
@@ -44,37 +100,62 @@ pub async fn account(
     issuer: &MailIssuer,
 ) -> Result<Result<Arc<AcmeAccount>, StepFailure>, PassError> {
     let issuer_key = key(issuer);
-    let registered = issuer.status.as_ref().and_then(|s| s.acme.as_ref()).and_then(|a| a.account_uri.clone());
-    let (Some(acme), Some(uri)) = (&issuer.spec.acme, registered) else {
+    let known = issuer.status.as_ref().and_then(|s| s.acme.as_ref()).filter(|a| !a.deactivated);
+    let uri = known.and_then(|a| a.account_uri.clone());
+    let (Some(acme), Some(uri)) = (&issuer.spec.acme, uri) else {
         return Ok(Err(not_ready("its ACME account is not registered yet".to_owned())));
     };
     let secret = account_key_secret(issuer);
     let version = context.relations.secrets.get(&issuer_key.0, &secret).map(|m| m.version);
     let stamp = format!("{version:?} {uri} {:?} {}", issuer.metadata.generation, issuer.uid().unwrap_or_default());
-    if let Some((at, account)) = context.accounts.get(&issuer_key)
+    if let Some((at, account)) = context.accounts.opened.get(&issuer_key)
         && at == stamp
     {
         return Ok(Ok(account));
     }
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &issuer_key.0);
     let found = api.get_opt(&secret).await.map_err(PassError::api(format!("reading Secret {secret}")))?;
-    let pem = found.and_then(|s| s.data).and_then(|d| d.get(keys::TLS_KEY).cloned());
-    let Some(pem) = pem else {
-        return Ok(Err(not_ready(format!("the Secret {secret} with its ACME account key is gone, or lacks tls.key"))));
+    let data = found.and_then(|s| s.data).unwrap_or_default();
+    let pem = match present_key(&data, &secret, known.and_then(|a| a.key_thumbprint.as_deref())) {
+        Ok(pem) => pem,
+        Err(message) => return Ok(Err(not_ready(message))),
     };
     let opened = async {
         let server = server_url(&acme.server).map_err(not_ready)?;
-        let key = key_from_pem(&pem.0).map_err(failure)?;
+        let key = key_from_pem(pem).map_err(failure)?;
         open(server, &http(acme, context.acme_limits).map_err(failure)?, &uri, &key).await.map_err(failure)
     };
     Ok(match opened.await {
         Ok(account) => {
-            let account = Arc::new(account);
-            context.accounts.set(issuer_key, (stamp, account.clone()));
+            let (doubted, kinds, of) = (context.accounts.doubted.clone(), context.kinds.clone(), issuer_key.clone());
+            let account = Arc::new(account.on_account_gone(move || {
+                doubted.set(of.clone(), ());
+                kinds.issuers.trigger(&of);
+            }));
+            context.accounts.opened.set(issuer_key, (stamp, account.clone()));
             Ok(account)
         }
         Err(failure) => Err(failure),
     })
+}
+
+/// The key of the registered account, as long as it is certain that it is.
+fn present_key<'a>(
+    data: &'a BTreeMap<String, ByteString>,
+    secret: &str,
+    registered: Option<&str>,
+) -> Result<&'a [u8], String> {
+    let pem = data.get(keys::TLS_KEY).map(|pem| pem.0.as_slice());
+    let pem = pem
+        .ok_or_else(|| format!("the Secret {secret} with its ACME account key is gone, or lacks {}", keys::TLS_KEY))?;
+    if data.contains_key(keys::NEXT_KEY) {
+        return Err("its ACME account is being given a new key".to_owned());
+    }
+    let thumbprint = key_from_pem(pem).and_then(|key| thumbprint(&key)).ok();
+    if registered.is_some() && thumbprint.as_deref() != registered {
+        return Err(format!("the key in Secret {secret} is not, or not yet, that of its ACME account"));
+    }
+    Ok(pem)
 }
 
 fn not_ready(message: String) -> StepFailure {

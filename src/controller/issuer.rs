@@ -1,31 +1,29 @@
 //! MailIssuer: observe and act.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, ResourceExt};
+use kube::Api;
 
-use super::account;
 use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
-use super::relations::key;
-use crate::api::issuer::{MailIssuer, MailIssuerStatus};
-use crate::api::keys;
+use super::relations::key as key_of;
+use super::{account, account_key};
+use crate::api::issuer::{ExternalAccountBinding, MacAlgorithm, MailIssuer, MailIssuerStatus};
 use crate::api::reasons::issuer as reason;
 use crate::decide::Decision;
 use crate::decide::events::{self, Note};
+use crate::decide::issuer;
 use crate::decide::issuer::world::{
-    AccountFact, Action, DirectoryFact, Fact, SecretData, SecretState, StepFailure, World,
+    AccountFact, AccountKey, Action, Binding, DirectoryFact, Fact, SecretData, SecretState, StepFailure, World,
 };
-use crate::decide::issuer::{self, account_key_secret};
-use crate::issuers::acme::account::{key_from_pem, key_to_pem, new_account_key, register, thumbprint};
-use crate::issuers::acme::directory::directory;
+use crate::issuers::acme::account::{key_from_pem, open, register, registered};
+use crate::issuers::acme::directory::{DirectoryView, directory};
+use crate::issuers::acme::external::{self, ExternalAccount};
 use crate::issuers::acme::failure::{AcmeFailure, Class};
+use crate::issuers::acme::rollover::roll_over;
 
 /// The controller of MailIssuers.
 pub struct Issuers;
@@ -39,7 +37,7 @@ impl Subject for Issuers {
     const KIND: &'static str = "MailIssuer";
 
     async fn observe(context: &Context, object: Arc<MailIssuer>, now: Timestamp) -> Result<World, PassError> {
-        let own = key(&*object);
+        let own = key_of(&*object);
         let mut world = World::new(object.clone(), now);
         world.default_domain = context.identity.default_domain.clone();
         world.domain_hint = domain_hint(context, &own);
@@ -53,11 +51,14 @@ impl Subject for Issuers {
         if let Some(ca) = &object.spec.ca {
             world.ca_secret = read(context, &own.0, &ca.secret_ref.name).await?;
         }
-        if object.spec.acme.is_some() {
-            world.account_secret = read(context, &own.0, &account_key_secret(&object)).await?;
-            if let SecretState::Found(data) = &world.account_secret {
-                world.account_thumbprint = Some(thumbprint_of(data));
+        if let Some(acme) = &object.spec.acme {
+            account_key::look(context, &mut world).await?;
+            if let Some(binding) = &acme.external_account_binding {
+                world.binding_secret = read(context, &own.0, &binding.key_secret_ref.name).await?;
+                world.binding_problem = binding_problem(binding, &world.binding_secret);
             }
+            world.directory = context.accounts.directory(&object, now);
+            world.doubted = context.accounts.is_doubted(&own);
         }
         Ok(world)
     }
@@ -85,19 +86,63 @@ impl Subject for Issuers {
             Err(e) => return Ok(Fact::Failed(failed(e, reason::INVALID_SPEC))),
         };
         Ok(match action {
-            Action::FetchDirectory { server } => match directory(&http, &server).await {
-                Ok(d) => Fact::Directory(DirectoryFact {
-                    terms_of_service: d.terms_of_service,
-                    external_account_required: d.external_account_required,
-                }),
+            Action::FetchDirectory { server, is_needed } => match directory(&http, &server).await {
+                Ok(view) => {
+                    let directory = directory_fact(view);
+                    context.accounts.set_directory(&world.object, world.now, directory.clone());
+                    Fact::Directory(directory)
+                }
+                Err(_) if !is_needed => Fact::NoDirectory,
                 Err(e) => Fact::Failed(failed(e, reason::SERVER_UNAVAILABLE)),
             },
-            Action::CreateAccountKey { secret_name } => create_key(context, &world.object, &secret_name).await?,
-            Action::Register { server, contacts, key } => {
-                let registered =
-                    async { register(&server, &http, &key_from_pem(&key.0)?, &contacts, true, None).await };
+            Action::CreateAccountKey { secret_name } => {
+                account_key::create(context, &world.object, &secret_name).await?
+            }
+            Action::Register { server, contacts, key, binding } => {
+                let registered = async {
+                    let binding = binding.as_ref().map(external).transpose()?;
+                    register(&server, &http, &key_from_pem(&key.0)?, &contacts, true, binding.as_ref()).await
+                };
                 match registered.await {
                     Ok(a) => Fact::Registered(AccountFact { uri: a.uri, thumbprint: a.thumbprint }),
+                    Err(e) => Fact::Failed(failed(e, reason::ACCOUNT_REFUSED)),
+                }
+            }
+            Action::FindAccount { server, key, of_next_key } => {
+                let found = async { registered(&server, &http, &key_from_pem(&key.0)?).await };
+                match found.await.map(|account| account.map(|a| a.uri)) {
+                    Ok(uri) if of_next_key => Fact::NextAccount(uri),
+                    Ok(uri) => {
+                        context.accounts.believe(&key_of(&*world.object));
+                        Fact::OwnAccount(uri)
+                    }
+                    Err(e) => Fact::Failed(failed(e, reason::ACCOUNT_REFUSED)),
+                }
+            }
+            Action::StoreNextKey { secret_name, note } => {
+                account_key::store_next(context, world, &secret_name, &note).await?
+            }
+            Action::RollOver { server, account_uri, old, new } => {
+                let of = account_key::sharing(context, &world.object);
+                let _alone = context.turns.alone(&of).await?;
+                // Whoever opens the account from now on sees that there is a next key.
+                of.iter().for_each(|issuer| context.accounts.close(issuer));
+                let rolled = async {
+                    let (old, new) = (key_from_pem(&old.0)?, key_from_pem(&new.0)?);
+                    roll_over(&server, &http, &account_uri, &old, &new).await
+                };
+                match rolled.await {
+                    Ok(()) => Fact::RolledOver(account_uri),
+                    Err(e) => Fact::RolloverFailed(failed(e, reason::ACCOUNT_REFUSED)),
+                }
+            }
+            Action::PromoteNextKey { secret_name } => account_key::promote(context, world, &secret_name).await?,
+            Action::DropNextKey { secret_name } => account_key::drop_next(context, world, &secret_name).await?,
+            Action::Deactivate { server, account_uri, key } => {
+                let account =
+                    async { open(&server, &http, &account_uri, &key_from_pem(&key.0)?).await?.deactivate().await };
+                match account.await {
+                    Ok(()) => Fact::Deactivated,
                     Err(e) => Fact::Failed(failed(e, reason::ACCOUNT_REFUSED)),
                 }
             }
@@ -127,49 +172,40 @@ fn domain_hint(context: &Context, issuer: &Key) -> Option<String> {
     crate::pki::to_ascii(&domain.spec.domain).ok()
 }
 
-async fn read(context: &Context, namespace: &str, name: &str) -> Result<SecretState, PassError> {
+pub(super) async fn read(context: &Context, namespace: &str, name: &str) -> Result<SecretState, PassError> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let found = api.get_opt(name).await.map_err(PassError::api(format!("reading Secret {name}")))?;
     Ok(found.map_or(SecretState::Absent, |s| SecretState::Found(SecretData(s.data.unwrap_or_default()))))
 }
 
-fn thumbprint_of(data: &SecretData) -> Result<String, String> {
-    let pem = data.get(keys::TLS_KEY).ok_or("it has no tls.key")?;
-    let key = key_from_pem(pem).map_err(|e| e.words)?;
-    thumbprint(&key).map_err(|e| e.words)
+fn directory_fact(view: DirectoryView) -> DirectoryFact {
+    DirectoryFact {
+        terms_of_service: view.terms_of_service,
+        external_account_required: view.external_account_required,
+        profiles: view.profiles.into_keys().collect(),
+        caa_identities: view.caa_identities,
+        renewal_info: view.renewal_info,
+    }
 }
 
-async fn create_key(context: &Context, object: &MailIssuer, name: &str) -> Result<Fact, PassError> {
-    let key = match new_account_key() {
-        Ok(key) => key,
-        Err(e) => return Ok(Fact::Failed(failed(e, reason::SECRET_INVALID))),
-    };
-    let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(BTreeMap::from([(keys::MANAGED_BY.to_owned(), keys::MANAGER.to_owned())])),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".to_owned()),
-        data: Some(BTreeMap::from([(keys::TLS_KEY.to_owned(), ByteString(key_to_pem(&key).as_bytes().to_vec()))])),
-        ..Secret::default()
-    };
-    let namespace = object.namespace().unwrap_or_default();
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
-    let data = match api.create(&PostParams::default(), &secret).await {
-        Ok(made) => SecretData(made.data.unwrap_or_default()),
-        // Made meanwhile, by a person or by a pass that was interrupted: what is there counts.
-        Err(kube::Error::Api(s)) if s.code == 409 => match read(context, &namespace, name).await? {
-            SecretState::Found(data) => data,
-            SecretState::Absent | SecretState::NotLooked => SecretData::default(),
-        },
-        Err(e) => return Err(PassError::api(format!("storing the ACME account key in Secret {name}"))(e)),
-    };
-    let thumbprint = thumbprint_of(&data);
-    Ok(Fact::KeyStored { data, thumbprint })
+/// Why the account elsewhere cannot be used, where its Secret has something for it.
+fn binding_problem(binding: &ExternalAccountBinding, secret: &SecretState) -> Option<String> {
+    let SecretState::Found(data) = secret else { return None };
+    let mac = AccountKey(data.get(&binding.key_secret_ref.key)?.to_vec());
+    let made = external(&Binding { key_id: binding.key_id.clone(), algorithm: binding.algorithm, mac });
+    made.err().map(|failure| failure.words)
 }
 
-fn failed(failure: AcmeFailure, refused: &str) -> StepFailure {
+fn external(binding: &Binding) -> Result<ExternalAccount, AcmeFailure> {
+    let algorithm = match binding.algorithm {
+        MacAlgorithm::HS256 => external::MacAlgorithm::Hs256,
+        MacAlgorithm::HS384 => external::MacAlgorithm::Hs384,
+        MacAlgorithm::HS512 => external::MacAlgorithm::Hs512,
+    };
+    ExternalAccount::new(&binding.key_id, &binding.mac.0, algorithm)
+}
+
+pub(super) fn failed(failure: AcmeFailure, refused: &str) -> StepFailure {
     let (pace, _, retry_after): (_, _, Option<SignedDuration>) = account::pace(&failure.class);
     let reason = match failure.class {
         Class::Transient { .. } | Class::RateLimited { .. } => reason::SERVER_UNAVAILABLE,

@@ -7,6 +7,7 @@
 //! and only when it has changed.
 
 mod account;
+mod account_key;
 mod authority;
 mod bindings;
 mod caches;

@@ -13,6 +13,11 @@ use super::pass::PassError;
 /// How long a pass that has begun to talk with a server waits to go on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Every turn of some issuers, until it is dropped.
+pub struct Alone {
+    _own: Vec<OwnedSemaphorePermit>,
+}
+
 /// The turns of all ACME issuers.
 pub struct Turns {
     all: Arc<Semaphore>,
@@ -61,6 +66,26 @@ impl Turns {
         tokio::time::timeout(PATIENCE, both).await.unwrap_or(Err(PassError::Busy))
     }
 
+    /// Every turn of these issuers, for what must not happen next to anything else that is asked with their account.
+    ///
+    /// # Errors
+    /// When what is being asked does not end in a few seconds.
+    pub async fn alone(&self, issuers: &[Key]) -> Result<Alone, PassError> {
+        let most = u32::try_from(self.most).unwrap_or(u32::MAX);
+        // Always in the same order, so that two who want the same never wait for each other.
+        let mut sorted: Vec<&Key> = issuers.iter().collect();
+        sorted.sort();
+        sorted.dedup();
+        let every = async {
+            let mut own = Vec::new();
+            for issuer in sorted {
+                own.push(self.own(issuer).acquire_many_owned(most).await.map_err(|_| PassError::Busy)?);
+            }
+            Ok(Alone { _own: own })
+        };
+        tokio::time::timeout(PATIENCE, every).await.unwrap_or(Err(PassError::Busy))
+    }
+
     /// Forgets a deleted issuer.
     pub fn forget(&self, issuer: &Key) {
         self.each.forget(issuer);
@@ -84,6 +109,17 @@ mod tests {
         assert!(turns.go_on(&key("other")).await.is_ok());
         drop(held);
         assert!(turns.begin(&key("hung")).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_is_alone_is_not_disturbed() {
+        let turns = Turns::new(16);
+        let (ours, other) = ([key("b"), key("a"), key("b")], key("other"));
+        let alone = turns.alone(&ours).await.unwrap();
+        assert!(ours.iter().all(|key| matches!(turns.begin(key), Err(PassError::Busy))));
+        assert!(turns.begin(&other).is_ok());
+        drop(alone);
+        assert!(ours.iter().all(|key| turns.begin(key).is_ok()));
     }
 
     #[test]

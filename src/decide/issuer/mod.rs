@@ -11,7 +11,7 @@ mod ca;
 #[cfg(test)]
 mod tests;
 
-pub use acme::server_url;
+pub use acme::{note as rollover_note, server_url};
 pub use allows::allows;
 pub use world::{Action, Fact, World};
 

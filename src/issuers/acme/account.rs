@@ -202,6 +202,12 @@ impl AcmeAccount {
         &self.thumbprint
     }
 
+    /// Calls `alarm` each time when the server says that it does not know the account
+    /// ([`super::failure::Class::AccountGone`]).
+    pub fn on_account_gone(self, alarm: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { client: self.client.with_alarm(Arc::new(alarm)), ..self }
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -214,11 +220,14 @@ impl AcmeAccount {
     /// Certificates stay valid.
     ///
     /// # Errors
-    /// Unless the server confirms it. That the account is deactivated already comes as
-    /// [`super::failure::Class::NeedsUser`] with the server's words: servers have no code of their own for it.
+    /// Unless the server confirms it. One that is deactivated already counts as success; servers have no code of their
+    /// own for that, but say it.
     pub async fn deactivate(&self) -> Result<(), AcmeFailure> {
         let step = async {
-            let answer = self.client.post(&self.signer(), &self.uri, r#"{"status":"deactivated"}"#).await?;
+            let answer = match self.client.post(&self.signer(), &self.uri, r#"{"status":"deactivated"}"#).await {
+                Err(Error::Problem(answered)) if answered.problem.says_deactivated() => return Ok(()),
+                answer => answer?,
+            };
             let account: Account = from_json(&answer.body)?;
             match account.status.as_deref() {
                 Some("deactivated") => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answer::Answer;
 use super::directory::{Urls, server_url, urls};
-use super::failure::{About, AcmeFailure, Error};
+use super::failure::{About, AcmeFailure, Class, Error};
 use super::http::BoundedHttp;
 use super::jws::Signer;
 
@@ -21,13 +21,19 @@ pub(crate) struct Client {
     http: BoundedHttp,
     urls: Arc<Urls>,
     nonces: Arc<Mutex<Vec<String>>>,
+    /// Told when the server does not know the account.
+    alarm: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Client {
     /// Reads the directory of `server`.
     pub(crate) async fn open(http: &BoundedHttp, server: &str) -> Result<Self, AcmeFailure> {
         let urls = urls(http, server_url(server)).await?;
-        Ok(Self { http: http.clone(), urls: Arc::new(urls), nonces: Arc::default() })
+        Ok(Self { http: http.clone(), urls: Arc::new(urls), nonces: Arc::default(), alarm: None })
+    }
+
+    pub(crate) fn with_alarm(self, alarm: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { alarm: Some(alarm), ..self }
     }
 
     pub(crate) fn urls(&self) -> &Urls {
@@ -79,13 +85,15 @@ impl Client {
         step: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, AcmeFailure> {
         let limit = self.http.limits().step;
-        match tokio::time::timeout(limit, step).await {
-            Ok(outcome) => outcome.map_err(|error| error.about(about)),
-            Err(_) => {
-                let words = format!("the ACME server took more than {} s for one step", limit.as_secs_f32());
-                Err(AcmeFailure::transient(None, words).unanswered(true))
+        let Ok(outcome) = tokio::time::timeout(limit, step).await else {
+            let words = format!("the ACME server took more than {} s for one step", limit.as_secs_f32());
+            return Err(AcmeFailure::transient(None, words).unanswered(true));
+        };
+        outcome.map_err(|error| error.about(about)).inspect_err(|failure| {
+            if let (Class::AccountGone, Some(alarm)) = (&failure.class, &self.alarm) {
+                alarm();
             }
-        }
+        })
     }
 
     async fn nonce(&self) -> Result<String, Error> {

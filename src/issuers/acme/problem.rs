@@ -30,6 +30,12 @@ struct ProblemIdentifier {
 }
 
 impl Problem {
+    /// Whether an account is refused because it is deactivated (RFC 8555 section 7.3.6).
+    pub(crate) fn says_deactivated(&self) -> bool {
+        let said = self.detail.as_deref().is_some_and(|detail| detail.to_ascii_lowercase().contains("deactivated"));
+        said && self.short_type() == "unauthorized"
+    }
+
     /// `caa` of `urn:ietf:params:acme:error:caa`; empty for a type that is not ACME's.
     pub(crate) fn short_type(&self) -> &str {
         short_type(self.kind.as_deref())

@@ -11,7 +11,7 @@ use crate::decide::issuer::{Action, World, decide, server_url};
 fn terms_are_shown_and_nothing_is_made_without_agreement() {
     let mut world = world(acme(json!({"termsOfServiceAgreed": false})));
     let (actions, decision) = Server::good().pass(&mut world);
-    assert_eq!(actions, [Action::FetchDirectory { server: SERVER.to_owned() }]);
+    assert_eq!(actions, [Action::FetchDirectory { server: SERVER.to_owned(), is_needed: true }]);
     let message = format!(
         "False TermsNotAccepted: the terms of service of {SERVER} are not accepted: read {TERMS}, then set \
          spec.acme.termsOfServiceAgreed: true to go on"
@@ -26,13 +26,13 @@ fn terms_are_shown_and_nothing_is_made_without_agreement() {
 #[test]
 fn terms_without_a_url_and_servers_that_want_more() {
     let mut server = Server::good();
-    server.directory = DirectoryFact { terms_of_service: None, external_account_required: true };
+    server.directory = DirectoryFact { external_account_required: true, ..DirectoryFact::default() };
     let mut world = world(acme(json!({"termsOfServiceAgreed": false})));
     let (_, decision) = server.pass(&mut world);
     let message = format!(
         "False TermsNotAccepted: the terms of service of {SERVER} are not accepted, and it names no URL for them: set \
-         spec.acme.termsOfServiceAgreed: true to go on; it also wants an external account binding, which is not \
-         supported: choose another server"
+         spec.acme.termsOfServiceAgreed: true to go on; it also wants an external account binding: set \
+         spec.acme.externalAccountBinding to what the CA gives you"
     );
     assert_eq!(ready(&decision.status), message);
     let again = decide(&next_pass(&world, decision.status.clone(), secs(1)));
@@ -56,7 +56,8 @@ fn the_key_is_stored_before_the_account_is_registered() {
         actions,
         [
             Action::CreateAccountKey { secret_name: "le-account-key".to_owned() },
-            Action::Register { server: SERVER.to_owned(), contacts: contacts.clone(), key },
+            Action::FetchDirectory { server: SERVER.to_owned(), is_needed: true },
+            Action::Register { server: SERVER.to_owned(), contacts: contacts.clone(), key, binding: None },
         ]
     );
     assert_eq!(ready(&decision.status), "True Registered: account https://acme.example/acct/1 is registered");
@@ -91,7 +92,7 @@ fn what_calls_for_another_registration() {
 
 #[test]
 fn an_account_key_that_cannot_be_read_is_never_replaced() {
-    let advice = "; put the account key (EC P-256, PKCS#8 PEM) back, or delete the Secret to have a new account";
+    let advice = "; put the account key (ECDSA or RSA, PKCS#8 PEM) back, or delete the Secret to have a new account";
     for (entries, thumbprint, problem) in [
         (data(&[("tls.key", "X")]), Err("it is no key".to_owned()), "it is no key"),
         (data(&[("other", "X")]), Ok("t1".to_owned()), "tls.key is missing"),

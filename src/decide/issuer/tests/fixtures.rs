@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::issuer::{MailIssuer, MailIssuerStatus};
 use crate::decide::Decision;
 use crate::decide::backoff::Pace;
-use crate::decide::issuer::world::{AccountFact, DirectoryFact, SecretData, SecretState, StepFailure};
+use crate::decide::issuer::world::{AccountFact, DirectoryFact, KeySecret, SecretData, SecretState, StepFailure};
 use crate::decide::issuer::{Action, Fact, World, decide};
 
 /// 2026-06-01T00:00:00Z.
@@ -56,11 +56,34 @@ pub fn world(issuer: MailIssuer) -> World {
     world
 }
 
-/// An ACME issuer whose account key exists, with the thumbprint `t1`.
+/// An ACME issuer whose account key exists, with the thumbprint `t1`, and whose directory was read.
 pub fn keyed(change: Value) -> World {
     let mut world = world(acme(change));
-    world.learn(Fact::KeyStored { data: data(&[("tls.key", "KEY")]), thumbprint: Ok("t1".to_owned()) });
+    world.see(stored(&[("tls.key", "KEY")], "t1"));
+    world.directory = Some(Server::good().directory);
     world
+}
+
+/// The same, some time after the account was registered.
+pub fn registered(change: Value) -> World {
+    let mut world = keyed(change);
+    let status = Server::good().pass(&mut world).1.status;
+    next_pass(&world, status, secs(60))
+}
+
+/// With an annotation.
+pub fn annotated(mut world: World, name: &str, value: &str) -> World {
+    let mut object = world.object.as_ref().clone();
+    object.metadata.annotations.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+    world.object = Arc::new(object);
+    world
+}
+
+/// The account key's Secret; the next key in it has the thumbprint `next`.
+pub fn stored(entries: &[(&str, &str)], thumbprint: &str) -> KeySecret {
+    let data = data(entries);
+    let next_thumbprint = data.get("next.key").map(|_| Ok("next".to_owned()));
+    KeySecret { data, thumbprint: Ok(thumbprint.to_owned()), next_thumbprint, note: None }
 }
 
 pub fn ready(status: &MailIssuerStatus) -> String {
@@ -79,12 +102,17 @@ pub struct Server {
     pub failure: Option<StepFailure>,
     pub directory: DirectoryFact,
     pub thumbprint: Result<String, String>,
+    /// Whether it knows the next key already.
+    pub knows_next: bool,
 }
+
+/// The account at every server.
+pub const ACCOUNT: &str = "https://acme.example/acct/1";
 
 impl Server {
     pub fn good() -> Self {
-        let directory = DirectoryFact { terms_of_service: Some(TERMS.to_owned()), external_account_required: false };
-        Self { failure: None, directory, thumbprint: Ok("t1".to_owned()) }
+        let directory = DirectoryFact { terms_of_service: Some(TERMS.to_owned()), ..DirectoryFact::default() };
+        Self { failure: None, directory, thumbprint: Ok("t1".to_owned()), knows_next: false }
     }
 
     pub fn failing(pace: Pace, retry_after: Option<SignedDuration>) -> Self {
@@ -93,16 +121,33 @@ impl Server {
         Self { failure: Some(failure), ..Self::good() }
     }
 
-    fn act(&self, action: &Action) -> Fact {
+    pub fn act(&self, world: &World, action: &Action) -> Fact {
         match (action, &self.failure) {
             (Action::CreateAccountKey { .. }, _) => {
-                Fact::KeyStored { data: data(&[("tls.key", "KEY")]), thumbprint: self.thumbprint.clone() }
+                Fact::KeyStored(KeySecret { thumbprint: self.thumbprint.clone(), ..stored(&[("tls.key", "KEY")], "") })
             }
+            (Action::StoreNextKey { note, .. }, _) => Fact::KeyStored(KeySecret {
+                note: Some(note.clone()),
+                ..stored(&[("tls.key", "KEY"), ("next.key", "NEXT")], "t1")
+            }),
+            (Action::PromoteNextKey { .. }, _) => {
+                let note = world.rollover_done.clone();
+                Fact::Promoted(KeySecret { note, ..stored(&[("tls.key", "NEXT"), ("previous.key", "KEY")], "next") })
+            }
+            (Action::DropNextKey { .. }, _) => Fact::KeyStored(stored(&[("tls.key", "KEY")], "t1")),
+            (Action::FindAccount { of_next_key: true, .. }, _) => {
+                Fact::NextAccount(self.knows_next.then(|| ACCOUNT.to_owned()))
+            }
+            (Action::FetchDirectory { is_needed: false, .. }, Some(_)) => Fact::NoDirectory,
+            (Action::RollOver { .. }, Some(failure)) => Fact::RolloverFailed(failure.clone()),
             (_, Some(failure)) => Fact::Failed(failure.clone()),
+            (Action::FindAccount { .. }, None) => Fact::OwnAccount(Some(ACCOUNT.to_owned())),
+            (Action::RollOver { account_uri, .. }, None) => Fact::RolledOver(account_uri.clone()),
+            (Action::Deactivate { .. }, None) => Fact::Deactivated,
             (Action::FetchDirectory { .. }, None) => Fact::Directory(self.directory.clone()),
             (Action::Register { .. }, None) => {
                 let thumbprint = self.thumbprint.clone().unwrap_or_default();
-                Fact::Registered(AccountFact { uri: "https://acme.example/acct/1".to_owned(), thumbprint })
+                Fact::Registered(AccountFact { uri: ACCOUNT.to_owned(), thumbprint })
             }
         }
     }
@@ -110,13 +155,13 @@ impl Server {
     /// One pass, as the controller does it. Panics when it does not come to an end.
     pub fn pass(&self, world: &mut World) -> (Vec<Action>, Decision<Action, MailIssuerStatus>) {
         let mut all = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..12 {
             let decision = decide(world);
             if decision.actions.is_empty() {
                 return (all, decision);
             }
             for action in decision.actions {
-                world.learn(self.act(&action));
+                world.learn(self.act(world, &action));
                 all.push(action);
             }
         }
@@ -124,16 +169,22 @@ impl Server {
     }
 }
 
-/// The world of the next pass: what was reported is in the object, and the pass is new.
+/// The world of the next pass: what was reported is in the object, the pass is new, and the directory is remembered.
 pub fn next_pass(world: &World, status: MailIssuerStatus, after: SignedDuration) -> World {
     let mut object = world.object.as_ref().clone();
     object.status = Some(status);
     World {
         object: Arc::new(object),
         now: world.now + after,
-        directory: None,
+        no_directory: false,
         registered: None,
+        doubted: world.doubted && world.own_account.is_none(),
+        own_account: None,
+        next_account: None,
+        promoted: None,
+        deactivated: false,
         failure: None,
+        rollover_failed: false,
         ..world.clone()
     }
 }
