@@ -4,16 +4,17 @@ CARGO_TARGET_DIR ?= $(MAILCERT_CACHE)/target
 export MAILCERT_CACHE CARGO_TARGET_DIR
 
 CARGO ?= cargo
-# Certificates that the benchmark issues.
+# Certificates that the benchmark issues, locally and with ACME.
 N ?= 1000
+N_ACME ?= 200
 # Where the demo's cluster lives. A short path: sockets lie below it.
 DEMO ?= /tmp/mailcert-demo
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools images generate lint bench demo demo-shell demo-down
+.PHONY: help test test-fast packages tools images generate lint bench simulate-year demo demo-shell demo-down
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## Prepare what is missing, then run every test (those with pods need root on Linux)
 	$(CARGO) test --workspace --locked --no-run
@@ -40,7 +41,10 @@ lint: ## Check format and lints
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 bench: tools ## Measure against the raw API server
-	N=$(N) $(CARGO) bench --locked
+	N=$(N) N_ACME=$(N_ACME) $(CARGO) bench --locked --bench issue
+
+simulate-year: ## A year with 200 certificates of 45 days and a CA that fails often, in virtual time
+	$(CARGO) bench --locked --bench year
 
 demo: ## Show it at work, on a node of its own (as root on Linux) or a control plane; CLUSTER=current for yours
 ifeq ($(CLUSTER),current)

@@ -5,6 +5,7 @@ mod helm;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use mailcert::solvers::dns01::dns_endpoint;
 use serde_json::Value;
 
 /// The objects that the chart makes with these settings.
@@ -139,6 +140,83 @@ fn a_feature_that_is_off_is_not_granted() {
 }
 
 #[test]
+fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
+    let Some(helm) = helm::find() else { return };
+    let role = |args: &[&str]| {
+        let objects = objects(&helm, &[&["--set", "watchNamespaces={a}"], args].concat());
+        let role = of_kind(&objects, "Role").into_iter().find(|r| r["metadata"]["namespace"] == "a").unwrap().clone();
+        grants(&role)
+    };
+    let without = role(&[]);
+    let endpoints = "externaldns.k8s.io/dnsendpoints";
+    let requests = "cert-manager.io/certificaterequests";
+    for (value, resource, verbs) in [
+        (dns_endpoint::CHART_VALUE, endpoints, &["get", "list", "create", "update", "delete"][..]),
+        ("certManager.enabled", requests, &["get", "create", "delete"]),
+    ] {
+        let expected: BTreeSet<_> = verbs.iter().map(|verb| format!("{resource} {verb}")).collect();
+        let more = role(&["--set", &format!("{value}=true")]);
+        assert_eq!(more.difference(&without).cloned().collect::<BTreeSet<_>>(), expected, "{value}");
+        assert!(without.is_subset(&more));
+    }
+}
+
+/// A solver of a webhook has no namespace: no Role could grant it.
+#[test]
+fn webhooks_are_granted_one_by_one_in_every_mode() {
+    let Some(helm) = helm::find() else { return };
+    let values = "dns01.webhooks[0].groupName=acme.example.com,dns01.webhooks[0].solverName=one,\
+                  dns01.webhooks[1].groupName=acme.example.org,dns01.webhooks[1].solverName=two";
+    for mode in ["bind.namespaces={mail}", "watchNamespaces={mail}"] {
+        let objects = objects(&helm, &["--set", mode, "--set", values]);
+        let named = |kind: &str| {
+            let found = of_kind(&objects, kind).into_iter().find(|o| o["metadata"]["name"] == "mailcert-webhooks");
+            found.unwrap_or_else(|| panic!("{mode}: no {kind} mailcert-webhooks")).clone()
+        };
+        let expected = set(&["acme.example.com/one create", "acme.example.org/two create"]);
+        assert_eq!(grants(&named("ClusterRole")), expected);
+        let binding = named("ClusterRoleBinding");
+        assert_eq!(binding["roleRef"]["name"], "mailcert-webhooks");
+        assert_eq!(binding["subjects"][0]["namespace"], "ops");
+    }
+}
+
+#[test]
+fn both_kinds_of_challenges_reach_the_pod() {
+    let Some(helm) = helm::find() else { return };
+    let objects = objects(&helm, &["--set", "networkPolicy.enabled=true,challengeService.tlsNodePort=30443"]);
+    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    let port = |name: &str| {
+        let found = pod["ports"].as_array().unwrap().iter().find(|p| p["name"] == name);
+        found.unwrap_or_else(|| panic!("no port {name}"))["containerPort"].as_u64().unwrap()
+    };
+    let args = operator_args(&objects);
+    let services = of_kind(&objects, "Service");
+    let service = services.iter().find(|s| s["metadata"]["name"] == "mailcert-challenges").unwrap();
+    let policy = of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"].to_string();
+    for (name, flag, outside) in
+        [("challenges", "--challenge-listen", 80), ("tls-challenges", "--challenge-tls-listen", 443)]
+    {
+        assert!(args.contains(&format!("{flag}=[::]:{}", port(name))), "{args:?}");
+        let way = service["spec"]["ports"].as_array().unwrap().iter().find(|p| p["targetPort"] == name).unwrap();
+        assert_eq!(way["port"], outside);
+        assert!(policy.contains(&format!("{{\"port\":\"{name}\"}}")), "{policy}");
+    }
+    assert_eq!(service["spec"]["ports"][1]["nodePort"], 30443);
+}
+
+#[test]
+fn resolvers_are_handed_on() {
+    let Some(helm) = helm::find() else { return };
+    let dns =
+        |objects: &[Value]| operator_args(objects).into_iter().filter(|a| a.starts_with("--dns-")).collect::<Vec<_>>();
+    assert_eq!(dns(&objects(&helm, &[])), Vec::<String>::new());
+    let set = "operator.dnsResolvers={192.0.2.53,[2001:db8::53]:5353},operator.dnsRecursiveOnly=true";
+    let expected = ["--dns-resolvers=192.0.2.53,[2001:db8::53]:5353", "--dns-recursive-only"];
+    assert_eq!(dns(&objects(&helm, &["--set", set])), expected);
+}
+
+#[test]
 fn the_pod_fits_the_restricted_standard() {
     let Some(helm) = helm::find() else { return };
     let objects = objects(&helm, &[]);
@@ -161,6 +239,9 @@ fn values_that_contradict_each_other_are_refused() {
         ("bind.namespaces={*,mail}", "write \"*\" alone"),
         ("watchNamespaces={a},bind.namespaces={b}", "bind.namespaces has no meaning with watchNamespaces"),
         ("serviceAccount.create=false", "serviceAccount.name must be set"),
+        ("dns01.webhooks[0].groupName=acme.example.com", "solverName"),
+        ("dns01.webhooks[0].groupName=acme.example.com,dns01.webhooks[0].solverName=*", "does not match pattern"),
+        ("operator.dnsResolvers={dns.example.com}", "does not match pattern"),
         ("metrics.service.enabled=false,metrics.serviceMonitor.enabled=true", "needs metrics.service.enabled"),
     ] {
         let error = helm::template(&helm, &["--set", values]).unwrap_err();

@@ -9,3 +9,5 @@ mod allowed;
 mod authority;
 #[path = "issuers/signing.rs"]
 mod signing;
+#[path = "issuers/without_cert_manager.rs"]
+mod without_cert_manager;

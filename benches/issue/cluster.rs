@@ -80,7 +80,8 @@ impl Stage {
                         "spec": {
                             "issuerRef": {"name": "ca"},
                             "secretName": format!("cert-{i}-tls"),
-                            "dnsNames": [format!("mail{i}.example.com"), format!("imap{i}.example.com")],
+                            // Of domains of their own, or limits by domain would be what is measured.
+                            "dnsNames": [format!("mail.example{i}.test"), format!("imap.example{i}.test")],
                         },
                     }))?;
                     api.create(&PostParams::default(), &certificate).await?;

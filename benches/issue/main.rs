@@ -2,10 +2,12 @@
 //!
 //! The floor replays the very Secrets and statuses that the operator writes (taken from certificates that it issued
 //! before), at the best of several concurrencies. Then the operator issues `N` (1000 by default) certificates of a `ca`
-//! issuer on the same API server, and is restarted over them. The numbers go to `bench.json` in the target folder.
+//! issuer on the same API server, and is restarted over them. Then it issues `N_ACME` (200 by default) certificates with
+//! real Pebble, which looks at their HTTP-01 challenges. The numbers go to `bench.json` in the target folder.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
+mod acme;
 mod cluster;
 mod floor;
 mod operator;
@@ -29,7 +31,8 @@ const CONCURRENCIES: [usize; 3] = [8, 32, 64];
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let count = std::env::var("N").ok().map_or(Ok(1000), |n| n.parse::<usize>())?;
+    let number = |name: &str, default| std::env::var(name).ok().map_or(Ok(default), |n| n.parse::<usize>());
+    let (count, count_acme) = (number("N", 1000)?, number("N_ACME", 200)?);
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cluster: &'static Cluster = tokio::task::spawn_blocking(Cluster::shared).await?;
     let stage = Stage::new(cluster).await?;
@@ -49,7 +52,8 @@ async fn main() -> Result<()> {
     let after = floors(&stage, &samples, objects).await?;
     let floor = before.iter().zip(after).map(|(b, a)| (b + a) / 2.0).fold(0.0, f64::max);
     let restarted = restart(&stage, count).await?;
-    report(count, floor, &issued, &restarted)
+    let acme = acme::measure(&stage, count_acme).await?;
+    report(count, floor, &issued, &restarted, &acme)
 }
 
 /// Certificates per second at each concurrency.
@@ -106,7 +110,7 @@ async fn restart(stage: &Stage, count: usize) -> Result<Restarted> {
     Ok(Restarted { writes: requests.writes, synced, all_seen, rss_mib: operator.peak_rss_mib()? })
 }
 
-fn report(count: usize, floor: f64, issued: &Issued, restarted: &Restarted) -> Result<()> {
+fn report(count: usize, floor: f64, issued: &Issued, restarted: &Restarted, acme: &acme::Measured) -> Result<()> {
     let ratio = issued.per_second / floor;
     let rows = [
         ("certificates", format!("{count}")),
@@ -121,6 +125,12 @@ fn report(count: usize, floor: f64, issued: &Issued, restarted: &Restarted) -> R
         ("restart: watches synced", format!("{:.2} s", restarted.synced.as_secs_f64())),
         ("restart: all reconciled", format!("{:.2} s", restarted.all_seen.as_secs_f64())),
         ("restart: peak RSS", format!("{:.1} MiB", restarted.rss_mib)),
+        ("ACME: certificates", format!("{}", acme.certificates)),
+        ("ACME: issued", format!("{:.1}/s", acme.per_second)),
+        ("ACME: ratio to the floor", format!("{:.0} %", acme.per_second / floor * 100.0)),
+        ("ACME: requests per certificate", format!("{:.1}", acme.requests)),
+        ("ACME: writes per certificate", format!("{:.2}", acme.writes)),
+        ("ACME: CPU per certificate", format!("{:.2} ms", acme.cpu_ms)),
     ];
     for (what, value) in rows {
         println!("{what:<40} {value:>12}");
@@ -138,6 +148,11 @@ fn report(count: usize, floor: f64, issued: &Issued, restarted: &Restarted) -> R
         "restart_synced_s": restarted.synced.as_secs_f64(),
         "restart_reconciled_s": restarted.all_seen.as_secs_f64(),
         "restart_rss_mib": restarted.rss_mib,
+        "acme_certificates": acme.certificates,
+        "acme_issued_per_s": acme.per_second,
+        "acme_requests_per_certificate": acme.requests,
+        "acme_writes_per_certificate": acme.writes,
+        "acme_cpu_ms_per_certificate": acme.cpu_ms,
     });
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     Ok(std::fs::write(folder.join("bench.json"), format!("{json:#}\n"))?)

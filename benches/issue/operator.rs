@@ -23,7 +23,7 @@ pub struct Operator {
     child: Child,
     health: Port,
     metrics: Port,
-    _challenges: Port,
+    _challenges: Option<Port>,
 }
 
 /// Requests to the API server so far.
@@ -36,8 +36,16 @@ pub struct Requests {
 impl Operator {
     /// Serves one namespace. Its log goes to a file in the cluster's folder.
     pub fn start(cluster: &Cluster, namespace: &str) -> Result<Self> {
-        let (health, metrics, challenges) = (claim_port()?, claim_port()?, claim_port()?);
-        let listen = |flag: &str, port: &Port| format!("--{flag}-listen=127.0.0.1:{}", port.number);
+        let challenges = claim_port()?;
+        let mut operator = Self::answering(cluster, namespace, challenges.number)?;
+        operator._challenges = Some(challenges);
+        Ok(operator)
+    }
+
+    /// As [`Operator::start`], answering challenges on this port.
+    pub fn answering(cluster: &Cluster, namespace: &str, challenges: u16) -> Result<Self> {
+        let (health, metrics) = (claim_port()?, claim_port()?);
+        let listen = |flag: &str, port: u16| format!("--{flag}-listen=127.0.0.1:{port}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailcert"));
         command.args([
             "operator",
@@ -47,10 +55,14 @@ impl Operator {
             "--operator-namespace",
             namespace,
         ]);
-        command.args([listen("health", &health), listen("metrics", &metrics), listen("challenge", &challenges)]);
+        command.args([
+            listen("health", health.number),
+            listen("metrics", metrics.number),
+            listen("challenge", challenges),
+        ]);
         let log = File::create(cluster.dir().join(format!("operator-{namespace}.log")))?;
         command.stdin(Stdio::null()).stderr(log);
-        Ok(Self { child: cluster.exec(command)?, health, metrics, _challenges: challenges })
+        Ok(Self { child: cluster.exec(command)?, health, metrics, _challenges: None })
     }
 
     /// Waits until it leads.

@@ -233,14 +233,14 @@ pub struct CertManagerIssuer {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertManagerIssuerRef {
-    /// Its name.
+    /// Name of the issuer.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
     pub name: String,
-    /// Its kind.
+    /// Kind of the issuer.
     #[serde(default = "CertManagerIssuerRef::default_kind")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]+$"))]
     pub kind: String,
-    /// Its API group.
+    /// API group of the issuer.
     #[serde(default = "CertManagerIssuerRef::default_group")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
     pub group: String,

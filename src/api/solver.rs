@@ -39,11 +39,11 @@ pub struct Solver {
 pub struct SolverSelector {
     /// These names, wildcards as they are written in the MailCertificate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
     pub dns_names: Vec<String>,
     /// These zones and all names below them, wildcards too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 1, max = 253), regex(pattern = r"^[^\s*]+$")))]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253), regex(pattern = r"^[^\s*]+$")))]
     pub dns_zones: Vec<String>,
 }
 

@@ -37,7 +37,9 @@ mod views;
 mod watching;
 mod workloads;
 
+pub use account::failure as failed_step;
 pub use operator::{OperatorError, run};
+pub use order::{unreadable as unreadable_chain, view as order_view};
 
 /// What the operator asks of the API server in the namespaces that it serves: group, resource, subresource, verbs and
 /// what they are for. The chart grants exactly this.

@@ -221,13 +221,7 @@ pub async fn download(
     let mut chains = match Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN) {
         Ok(chain) => vec![chain],
         Err(e) => {
-            return Ok(Fact::Failed(StepFailure {
-                pace: Pace::Refusal,
-                reason: reason::ISSUED_INVALID,
-                message: format!("what the CA sent cannot be read: {e}"),
-                retry_after: None,
-                order_lost: true,
-            }));
+            return Ok(Fact::Failed(unreadable(&e)));
         }
     };
     for other in others.iter().filter(|_| alternates) {
@@ -282,7 +276,19 @@ pub async fn revoke(
     Ok(fact(revoked, |()| Fact::Revoked))
 }
 
-fn view(order: order::OrderView) -> OrderView {
+/// A chain that cannot be read, as a failed step.
+pub fn unreadable(error: &impl std::fmt::Display) -> StepFailure {
+    StepFailure {
+        pace: Pace::Refusal,
+        reason: reason::ISSUED_INVALID,
+        message: format!("what the CA sent cannot be read: {error}"),
+        retry_after: None,
+        order_lost: true,
+    }
+}
+
+/// An order of the ACME client, as decisions see it.
+pub fn view(order: order::OrderView) -> OrderView {
     OrderView {
         url: order.url,
         status: match order.status {

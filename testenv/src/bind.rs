@@ -150,6 +150,14 @@ impl Bind {
         self.update(&format!("add {record}"))
     }
 
+    /// The values of the TXT records that the primary has at a name.
+    pub fn txt(&self, name: &str) -> Result<Vec<String>> {
+        let mut command = Command::new("dig");
+        command.args(["+short", "+norecurse", "+tries=1", name, "TXT"]).arg(format!("@{}", self.primary.ip));
+        let found = run(command, "")?;
+        Ok(found.lines().map(|line| line.trim_matches('"').to_owned()).collect())
+    }
+
     /// Any update of the primary, in nsupdate's words.
     pub fn update(&self, lines: &str) -> Result<()> {
         let admin = self.keys.iter().find(|key| key.name == ADMIN).expect("made at the start");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -81,6 +81,7 @@ pub struct Pebble {
     dns: Dns,
     ca_pem: String,
     root_pem: String,
+    log: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +150,8 @@ impl Pebble {
             dns.set_default(options.default_ip)?;
         }
         let (ca_pem, root_pem) = (ca.cert_pem, String::new());
-        let pebble = Self { _instance: None, _ports: Vec::new(), netns, at, dns, ca_pem, root_pem };
+        let log = instance.dir().join("pebble.log");
+        let pebble = Self { _instance: None, _ports: Vec::new(), netns, at, dns, ca_pem, root_pem, log };
         let root_pem = pebble.alternate_root_pem(0)?;
         Ok(Self { root_pem, ..pebble })
     }
@@ -182,6 +184,13 @@ impl Pebble {
             (200, body) => Ok(String::from_utf8_lossy(&body).into_owned()),
             (status, _) => Err(Error::new(format!("Pebble has no root {number} (HTTP {status})"))),
         }
+    }
+
+    /// How many requests it has had, by what its log says: those for its readiness included, those for what is nowhere
+    /// left out.
+    pub fn requests(&self) -> Result<usize> {
+        let log = fs::read(&self.log).context(|| format!("cannot read {}", self.log.display()))?;
+        Ok(String::from_utf8_lossy(&log).matches(" -> calling handler()").count())
     }
 
     /// Lets renewal information (RFC 9773) about a certificate, PEM, be `answer`, which may make no sense.

@@ -320,6 +320,5 @@ async fn an_account_that_the_ca_has_lost_is_not_made_again() {
     world.proxy.pass();
     world.api::<MailIssuer>().delete("ca", &DeleteParams::default()).await.unwrap();
     world.issuer("ca", world.issuer_spec()).await;
-    world.issued("mx").await;
     assert_eq!(world.proxy.count("/sign-me-up", Some(201)), made, "Pebble had it all the time");
 }

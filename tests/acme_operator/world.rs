@@ -137,17 +137,19 @@ impl World {
         self.operator = Some(self.cluster.exec(command).unwrap());
     }
 
-    /// What the operator has logged.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
     /// SIGKILL.
     pub fn kill_operator(&mut self) {
         if let Some(mut operator) = self.operator.take() {
             let _ = operator.kill();
             let _ = operator.wait();
         }
+    }
+
+    /// The end of the operator's log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     /// The operator's memory, in MiB: now and at its highest.
@@ -291,9 +293,7 @@ impl Drop for World {
     fn drop(&mut self) {
         self.kill_operator();
         if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("the operator's log ends so:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            eprintln!("the operator's log ends so:\n{}", self.log());
         }
     }
 }

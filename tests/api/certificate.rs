@@ -176,7 +176,7 @@ fn defaults_are_filled_in() {
     let filled = json!({
         "issuerRef": {"name": "ca"}, "secretName": "mail-tls", "dnsNames": ["mail.example.com"],
         "usages": ["serverAuth"], "privateKey": {"algorithm": "ECDSA", "rotation": {"policy": "Always"}},
-        "renewal": {}, "history": {"revisions": 3}, "deletionPolicy": "Retain",
+        "renewal": {"ari": true}, "issueTemporary": false, "history": {"revisions": 3}, "deletionPolicy": "Retain",
     });
     assert_eq!(made["spec"], filled);
 }

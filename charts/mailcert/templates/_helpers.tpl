@@ -87,6 +87,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, list, watch, patch]
+{{- if .Values.dns01.dnsEndpoint.enabled }}
+# TXT records of DNS-01 challenges, for external-dns.
+- apiGroups: [externaldns.k8s.io]
+  resources: [dnsendpoints]
+  verbs: [get, list, create, update, delete]
+{{- end }}
+{{- if .Values.certManager.enabled }}
+- apiGroups: [cert-manager.io]
+  resources: [certificaterequests]
+  verbs: [get, create, delete]
+{{- end }}
 {{- end }}
 
 {{- define "mailcert.bindsAll" -}}

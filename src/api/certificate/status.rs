@@ -207,7 +207,7 @@ impl ChallengeType {
 pub struct Challenge {
     /// The DNS name to be validated, with `*.` in front for a wildcard.
     pub name: String,
-    /// How.
+    /// How control of the name is shown.
     #[serde(default, rename = "type")]
     pub type_: ChallengeType,
     /// The challenge's token.
@@ -236,7 +236,7 @@ pub struct Challenge {
 pub struct TxtRecord {
     /// Its name, where the CNAMEs of `_acme-challenge` lead.
     pub name: String,
-    /// Its value.
+    /// The text in it.
     pub value: String,
     /// The zone that it lies in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

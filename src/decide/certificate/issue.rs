@@ -51,7 +51,7 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
         IssuerView::SelfSigned => sign(state, wanted, None, origin),
         IssuerView::Ca(ca) => sign(state, wanted, Some(ca), origin),
         IssuerView::Acme(view) => acme::step(state, wanted, trigger, &view, origin),
-        IssuerView::CertManager(view) => cert_manager::step(state, wanted, &view, origin),
+        IssuerView::CertManager(view) => cert_manager::step(state, wanted, trigger, &view, origin),
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => Step::failing(state),
     }
 }
@@ -60,7 +60,12 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
 fn issued(state: &mut State<'_>, wanted: &Wanted, trigger: &Trigger) -> Option<Step> {
     let revision = state.attempt.as_ref()?.revision;
     let fresh = state.world.learnt.fresh.clone().filter(|f| f.revision == revision)?;
-    Some(judge(state, &fresh, wanted, trigger).unwrap_or_else(|| store(state, &fresh)))
+    Some(accept(state, &fresh, wanted, trigger))
+}
+
+/// Stores what was issued, where it is what was asked for.
+pub(super) fn accept(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trigger: &Trigger) -> Step {
+    judge(state, fresh, wanted, trigger).unwrap_or_else(|| store(state, fresh))
 }
 
 fn issuer_problem(state: &State<'_>) -> Option<Step> {

@@ -81,6 +81,7 @@ pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut step = next(&mut state);
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
+        cert_manager::clean_up(&mut state, &mut step);
     }
     status::conclude(state, step)
 }
@@ -172,14 +173,18 @@ impl State<'_> {
         self.world.now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(self.world.now)
     }
 
-    /// When to look at the order again: at the server's Retry-After, else often at first and then less so.
+    /// When to look at the order again: at the server's Retry-After, but ever less often. Some servers ask for a look
+    /// each second, whatever has become of the order.
     fn poll(&self, order: &Order, view: &OrderView) -> Timestamp {
-        let age = self.world.now.duration_since(order.created_at.0).as_secs();
+        let least = match self.world.now.duration_since(order.created_at.0).as_secs() {
+            ..30 => 1,
+            ..300 => 5,
+            ..3600 => 30,
+            _ => 300,
+        };
         let pause = match view.retry_after {
-            Some(asked) => asked.as_secs().clamp(1, backoff::LONGEST.as_secs()),
-            None if age < 30 => 2,
-            None if age < 300 => 5,
-            None => 30,
+            Some(asked) => asked.as_secs().clamp(least, backoff::LONGEST.as_secs()),
+            None => least.max(2),
         };
         self.soon(pause)
     }

@@ -18,7 +18,7 @@ pub use world::{Action, Fact, World};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use crate::api::issuer::{AcmeStatus, CaStatus, MailIssuer, MailIssuerStatus};
+use crate::api::issuer::{AcmeStatus, CaStatus, CertManagerIssuer, MailIssuer, MailIssuerStatus};
 use crate::api::reasons::{condition, issuer as reason};
 use crate::decide::Decision;
 use crate::decide::conditions::{Conditions, State};
@@ -45,7 +45,15 @@ pub fn decide(world: &World) -> Decision<Action, MailIssuerStatus> {
         (_, None, Some(ca)) => ca::decide(world, ca),
         (_, None, None) => Outcome::said(Said::ready(
             reason::READY,
-            "each certificate is signed with its own key: clients trust it only when they pin it".to_owned(),
+            match &spec.cert_manager {
+                Some(CertManagerIssuer { issuer_ref: at }) => format!(
+                    "cert-manager's {} {} of {} is asked, in the namespace of each MailCertificate",
+                    at.kind, at.name, at.group
+                ),
+                None => {
+                    "each certificate is signed with its own key: clients trust it only when they pin it".to_owned()
+                }
+            },
         )),
     };
     let wake = outcome.wake.map(|at| at.max(later(world.now, SignedDuration::from_secs(1))));

@@ -22,6 +22,9 @@ use crate::operating::client::MaxAnswer;
 /// The API version of the payload, and the version of every solver's own API.
 const PAYLOAD: &str = "webhook.acme.cert-manager.io/v1alpha1";
 
+/// The chart's value that grants what is needed here.
+pub const CHART_VALUE: &str = "dns01.webhooks";
+
 /// How long a webhook may take, from the request to the last byte: it talks to a DNS provider meanwhile.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -193,8 +196,9 @@ impl WebhookSolver {
                  {group} lists them)"
             )),
             StatusCode::FORBIDDEN => Failure::lasting(format!(
-                "the operator may not call {label}: grant its service account {{apiGroups: [{group:?}], resources: \
-                 [{solver:?}], verbs: [\"create\"]}} in a ClusterRole bound with a ClusterRoleBinding ({words})"
+                "the operator may not call {label}: add {{groupName: {group}, solverName: {solver}}} to the chart's value \
+                 {CHART_VALUE}, or grant its service account {{apiGroups: [{group:?}], resources: [{solver:?}], verbs: \
+                 [\"create\"]}} in a ClusterRole bound with a ClusterRoleBinding ({words})"
             )),
             StatusCode::SERVICE_UNAVAILABLE => Failure::passing(format!(
                 "{label} cannot be reached: see kubectl get apiservice v1alpha1.{group} and the webhook's pods ({words})"

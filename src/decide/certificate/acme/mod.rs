@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 
 use super::Step;
 use super::checks::Trigger;
@@ -31,6 +32,9 @@ use crate::pki::PrivateKey;
 
 pub use records::{clean_up, dns_solver};
 pub use refusal::leave_out_refused;
+
+/// How long a CA may take over what it was told to look at, or to make.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The next step towards a certificate for `wanted`.
 pub fn step(state: &mut State<'_>, wanted: &Wanted, trigger: &Trigger, acme: &AcmeView, origin: Origin) -> Step {
@@ -55,6 +59,9 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted, trigger: &Trigger, acme: &Ac
         // The status first: replicas answer challenges from it, and a restart goes on from it.
         return Step::working(reason::ORDER_PENDING, waiting_text(&order), state.soon(1));
     }
+    if let Some(step) = overdue(state, &order, view.status) {
+        return step;
+    }
     match view.status {
         OrderStatus::Pending => challenges::step(state, wanted, acme, &order, &view),
         OrderStatus::Ready if !order.finalized => finalize(state, &order, key.clone(), &names),
@@ -70,6 +77,22 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted, trigger: &Trigger, acme: &Ac
         }
         OrderStatus::Invalid => refusal::invalid(state, wanted, &view),
     }
+}
+
+/// Gives up an order with which the CA does not get on, long before a short-lived certificate would expire over it.
+fn overdue(state: &mut State<'_>, order: &Order, status: OrderStatus) -> Option<Step> {
+    let waits_for_the_ca = match status {
+        OrderStatus::Pending => order.challenges.iter().all(|c| c.answered),
+        OrderStatus::Processing => true,
+        OrderStatus::Ready => order.finalized,
+        OrderStatus::Valid | OrderStatus::Invalid => false,
+    };
+    if !waits_for_the_ca || state.world.now.duration_since(order.created_at.0) < PATIENCE {
+        return None;
+    }
+    let hours = PATIENCE.as_hours();
+    let message = format!("the CA has not got on with the order {} for {hours} h, so it is given up", order.url);
+    Some(fail(state, reason::ORDER_REFUSED, message))
 }
 
 /// Towards an order: what DNS says of its names, and whether the guard lets it pass.

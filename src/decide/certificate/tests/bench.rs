@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::super::world::*;
 use super::super::{Fact, World, decide, notes};
+use super::cert_manager::FakeSigner;
 use super::fake_ca::{FakeCa, acme_view};
 use crate::api::certificate::{CertificateOptions, IssuerRef, LegacyName, OnUnreachable, SecretTemplate, Temporary};
 use crate::api::{MailCertificate, MailCertificateSpec, MailCertificateStatus, keys};
@@ -40,6 +41,7 @@ pub struct Bench {
     pub secret: Option<Stored>,
     pub revisions: BTreeMap<i64, (String, RevisionSecret)>,
     pub ca: FakeCa,
+    pub signer: FakeSigner,
     /// Actions whose text contains the first fail with the second.
     pub faults: Vec<(&'static str, StepFailure)>,
     /// The pass is lost before this many actions more.
@@ -96,6 +98,7 @@ impl Bench {
             secret: None,
             revisions: BTreeMap::new(),
             ca: FakeCa::new(),
+            signer: FakeSigner::new(),
             faults: Vec::new(),
             crash_after: None,
             log: Vec::new(),
@@ -348,6 +351,9 @@ impl Bench {
                 Fact::Pruned(revision)
             }
             Action::WriteTemporary { key, leaf, over } => self.write_temporary(&key, &leaf, over),
+            request @ (Action::CreateRequest { .. } | Action::LookAtRequest { .. } | Action::DeleteRequest { .. }) => {
+                self.signer.act(request, self.now)
+            }
             acme => self.ca.act(acme, self.now),
         }
     }

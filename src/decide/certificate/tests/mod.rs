@@ -2,6 +2,7 @@
 
 mod acme;
 mod bench;
+mod cert_manager;
 mod challenges;
 mod changes;
 mod crash;

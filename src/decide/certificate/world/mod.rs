@@ -292,10 +292,8 @@ impl World {
                 learnt.request = Some(Some(view));
             }
             Fact::Request(view) => learnt.request = Some(view),
-            Fact::RequestDeleted => {
-                learnt.deleted_request = true;
-                learnt.request = Some(None);
-            }
+            // What it showed last is still to be judged: a deletion follows the judgement.
+            Fact::RequestDeleted => learnt.deleted_request = true,
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }
