@@ -3,7 +3,7 @@
 use mailcert::api::MailIssuer;
 use serde_json::json;
 
-use crate::scene::{account, acme, certificate, change, finding, http01, made, orders, run_shared, says, status};
+use crate::scene::{account, acme, attempt, certificate, change, finding, http01, made, orders, run_shared, says};
 
 const OTHER: &str = "0 issue \"other.test\"";
 
@@ -22,8 +22,9 @@ fn a_caa_record_that_forbids_the_ca_stops_the_order() {
 
         // Where the cluster sees another DNS than the CA: Pebble itself looks at no CAA records.
         change::<MailIssuer>(world, "caa", json!({"spec": {"acme": {"caaCheck": "Report"}}})).await;
-        let issued = world.issued("caa").await;
-        assert!(finding(&issued, "CAAForbids").is_some(), "{:?}", status(&issued).findings);
+        let ordered = world.wait("caa", "ordered", |c| attempt(c).is_some_and(|a| a.order.is_some())).await;
+        assert_eq!(finding(&ordered, "CAAForbids"), Some((about, words)));
+        world.issued("caa").await;
         assert_eq!(made(world, "one.host.caa.test"), 1);
     });
 }

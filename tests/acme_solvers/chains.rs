@@ -3,8 +3,8 @@
 use mailcert::api::{MailCertificate, MailIssuer};
 use serde_json::json;
 
-use crate::scene::{acme, certificate, change, finding, http01, made, run_shared, says, status};
-use crate::world::{World, condition, is, revision};
+use crate::scene::{acme, certificate, change, finding, http01, orders, run_shared, says, status};
+use crate::world::{World, condition, is, issuer_condition, revision};
 
 /// An issuer with one more field.
 async fn issuer(world: &World, name: &str, field: &str, value: serde_json::Value) -> MailIssuer {
@@ -36,11 +36,18 @@ fn the_profile_decides_the_lifetime() {
 #[test]
 fn a_profile_that_the_ca_does_not_have_is_named() {
     run_shared(async |world, _| {
-        issuer(world, "unknown", "profile", json!("nonesuch")).await;
+        let mut spec = acme(world, json!([http01()]));
+        spec["acme"]["profile"] = json!("nonesuch");
+        world.create::<MailIssuer>("unknown", spec).await;
         certificate(world, "unknown", "unknown", &["unknown.host.chains.test"]).await;
-        let refused = world.issuing("unknown", "OrderRefused").await;
-        assert!(says(&refused).contains("nonesuch"), "{}", says(&refused));
-        assert_eq!(made(world, "unknown.host.chains.test"), 0);
+        let words = "has no profile nonesuch; it has: default, shortlived";
+        world.wait_issuer("unknown", "refused", |i| is(&issuer_condition(i, "Ready"), "False", "InvalidSpec")).await;
+        world.wait("unknown", "told", |c| says(c).contains(words)).await;
+        assert_eq!(orders(world, "unknown.host.chains.test"), []);
+
+        // Another one that it has is enough.
+        change::<MailIssuer>(world, "unknown", json!({"spec": {"acme": {"profile": "default"}}})).await;
+        world.issued("unknown").await;
     });
 }
 

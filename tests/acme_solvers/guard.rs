@@ -67,7 +67,7 @@ async fn held_back(world: &World, name: &str) {
     let held = world.issuing(name, "BudgetSpent").await;
     let words = says(&held);
     assert!(words.starts_with("4 orders for exactly these names in the last 7 days, and the limit is 4 "), "{words}");
-    assert!(words.contains("limits.perNameSet"), "{words}");
+    assert!(words.contains("(perNameSet)"), "{words}");
     let retry = attempt(&held).unwrap().retry_time.unwrap().0;
     let hours = retry.duration_since(k8s_openapi::jiff::Timestamp::now()).as_hours();
     assert!((22..=24).contains(&hours), "{retry}: looked at again within a day");

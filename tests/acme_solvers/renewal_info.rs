@@ -53,7 +53,7 @@ fn the_window_decides_unless_it_makes_no_sense() {
         answered_with(&world, "nonsense", "nonsense.ari.test", backwards).await;
         let told = world.wait("nonsense", "judged", |c| finding(c, "RenewalInfoIgnored").is_some()).await;
         let (_, words) = finding(&told, "RenewalInfoIgnored").unwrap();
-        assert!(words.contains("does not end after it starts"), "{words}");
+        assert!(words.contains("makes no sense: the window ends at"), "{words}");
         assert_eq!((status(&told).renewal_info, revision(&told)), (None, 1));
 
         // What Pebble says by itself.
