@@ -6,6 +6,8 @@ mod common;
 
 #[path = "cert_manager/issuing.rs"]
 mod issuing;
+#[path = "cert_manager/permissions.rs"]
+mod permissions;
 #[path = "cert_manager/refusals.rs"]
 mod refusals;
 #[path = "cert_manager/signer.rs"]

@@ -5,6 +5,7 @@ mod helm;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use mailcert::issuers::cert_manager;
 use mailcert::solvers::dns01::dns_endpoint;
 use serde_json::Value;
 
@@ -152,7 +153,7 @@ fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
     let requests = "cert-manager.io/certificaterequests";
     for (value, resource, verbs) in [
         (dns_endpoint::CHART_VALUE, endpoints, &["get", "list", "create", "update", "delete"][..]),
-        ("certManager.enabled", requests, &["get", "create", "delete"]),
+        (cert_manager::CHART_VALUE, requests, &["get", "create", "delete"]),
     ] {
         let expected: BTreeSet<_> = verbs.iter().map(|verb| format!("{resource} {verb}")).collect();
         let more = role(&["--set", &format!("{value}=true")]);

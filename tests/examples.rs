@@ -57,6 +57,34 @@ fn every_example_applies() {
     assert!(tried > 5, "{tried} examples");
 }
 
+/// Every solver has a page, with its complete example as it is applied above.
+#[test]
+fn every_solver_has_a_page_with_its_example() {
+    let mut pages: Vec<_> = files(&root().join("docs/solvers"), ".md");
+    assert_eq!(pages.len(), 6, "{pages:?}");
+    pages.push(root().join("docs/cert-manager.md"));
+    let index = fs::read_to_string(root().join("README.md")).unwrap();
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let name = page.strip_prefix(root()).unwrap().display().to_string();
+        assert!(index.contains(&format!("]({name})")), "README.md does not link {name}");
+        let folder = root().join("examples").join(page.file_stem().unwrap());
+        let parts = files(&folder, ".yaml");
+        for needed in ["issuer.yaml", "certificate.yaml"] {
+            assert!(parts.contains(&folder.join(needed)), "{} has no {needed}", folder.display());
+        }
+        let shown = blocks(&text);
+        for part in parts {
+            let example = fs::read_to_string(&part).unwrap();
+            assert!(
+                shown.iter().any(|(_, block)| *block == example),
+                "{name} does not show {} as it is",
+                part.display()
+            );
+        }
+    }
+}
+
 /// The YAML blocks of a Markdown text, with the line that each begins at.
 fn blocks(markdown: &str) -> Vec<(usize, String)> {
     let mut found: Vec<(usize, String)> = Vec::new();

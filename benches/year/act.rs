@@ -145,6 +145,10 @@ impl Operator {
             return Fact::Reserved(Err(Blocked { until, words: "others are under way".to_owned(), busy: true }));
         }
         let request = Request { names, exempt };
+        if self.memory.reservations.get(&number).is_some_and(|(counted, _)| *counted == request) {
+            // Counted by a pass that did not get as far as asking for it.
+            return Fact::Reserved(Ok(()));
+        }
         let limits = self.limits.into();
         if let Err(blocked) = guard::check(&[self.ledger(cluster)], &limits, &request, now) {
             return Fact::Reserved(Err(Blocked { until: blocked.until, words: blocked.words, busy: false }));
@@ -163,8 +167,9 @@ impl Operator {
         request: OrderRequest,
         exempt: bool,
     ) -> Fact {
+        let placed = account.new_order(&request).await;
         let reserved = self.memory.reservations.remove(&number);
-        match account.new_order(&request).await {
+        match placed {
             Ok(order) => {
                 if exempt && order.replaces_dropped.is_some() {
                     let request = Request { names: request.names, exempt: false };

@@ -203,6 +203,16 @@ impl Pebble {
         }
     }
 
+    /// What it says of a certificate that it has issued, by the serial number in hex: `Status` (`Valid`, `Revoked`),
+    /// and the revocation's `Reason` as a number.
+    pub fn status_of(&self, serial: &str) -> Result<Value> {
+        let client = Client::new(self.at.management, self.netns.clone()).tls(&self.ca_pem)?;
+        match client.get(&format!("/cert-status-by-serial/{serial}"))? {
+            (200, body) => serde_json::from_slice(&body).context(|| format!("Pebble's words about {serial}")),
+            (status, _) => Err(Error::new(format!("Pebble knows no certificate {serial} (HTTP {status})"))),
+        }
+    }
+
     /// The port to which HTTP-01 validation connects.
     pub fn http_port(&self) -> u16 {
         self.at.http_port

@@ -40,6 +40,8 @@ pub struct Asked {
     pub path: String,
     /// The JWS payload, decoded.
     pub payload: Value,
+    /// The JWS protected header, decoded.
+    pub header: Value,
     pub status: Option<u16>,
 }
 
@@ -170,7 +172,7 @@ async fn serve(state: &State, tcp: TcpStream) {
     let Some((head, body)) = request(&mut stream).await else { return };
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    let asked = Asked { method, path, payload: payload(&body), status: None };
+    let asked = Asked { method, path, payload: part(&body, "payload"), header: part(&body, "protected"), status: None };
     let place = {
         let mut log = state.log.lock().unwrap();
         log.push(asked.clone());
@@ -271,11 +273,11 @@ async fn request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<(
     Some((head, read.split_off(end)))
 }
 
-fn payload(body: &[u8]) -> Value {
+fn part(body: &[u8], name: &str) -> Value {
     let jws: Value = serde_json::from_slice(body).unwrap_or_default();
-    let payload = jws.get("payload").and_then(Value::as_str).unwrap_or_default();
-    let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
-    serde_json::from_slice(&payload).unwrap_or_default()
+    let part = jws.get(name).and_then(Value::as_str).unwrap_or_default();
+    let part = BASE64_URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
+    serde_json::from_slice(&part).unwrap_or_default()
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -73,11 +73,11 @@ fn what_it_waits_for_is_said_and_a_restart_asks_no_second_time() {
     };
     let waiting = says("waits for approval: cert-manager's approver gives it, or a policy, or you with: cmctl approve");
     let name = waiting["status"]["attempt"]["request"]["name"].as_str().unwrap().to_owned();
-    signer.from_now_on(Fate::Slow);
+    signer.let_it(Fate::Slow);
     says("is approved and waits for VaultIssuer vault of vault.example to sign it (Vault is sealed)");
     let key = stage.revisions("mail")[&1].clone();
     stage.operator.kill();
-    signer.from_now_on(Fate::Sign);
+    signer.let_it(Fate::Sign);
     wait_for("the request to be signed", || {
         requests(&stage).first().is_some_and(|r| r["status"]["certificate"].is_string()).then_some(())
     });
@@ -97,7 +97,7 @@ fn a_request_for_other_names_takes_the_place_of_one_that_waits() {
     stage.kube.patch(&at, &json!({"spec": {"dnsNames": ["imap.example.com"]}})).unwrap();
     wait_for("the second request", || (signer.seen().len() == 2).then_some(()));
     wait_for("the first one to be deleted", || (requests(&stage).len() == 1).then_some(()));
-    signer.from_now_on(Fate::Sign);
+    signer.let_it(Fate::Sign);
     wait_ready(&stage.kube, &at);
     assert_eq!(leaf(&data(&stage.secret("mail-tls"))["tls.crt"]).dns_names, ["imap.example.com"]);
 }

@@ -27,7 +27,7 @@ fn says(fate: Fate, reason: &str, words: &str) {
     assert_eq!(signer.seen().len(), 1, "one request, and then a pause");
 
     // Somebody puts it right and does not want to wait.
-    signer.from_now_on(Fate::Sign);
+    signer.let_it(Fate::Sign);
     stage.kube.annotate(&at, "mailcert.dev/renew", "now");
     wait_ready(&stage.kube, &at);
     assert_eq!(signer.seen().len(), 2);
@@ -58,7 +58,7 @@ fn what_works_stays_while_renewals_are_refused() {
     let (stage, signer) = stage("cm-stays", Fate::Sign);
     let (at, secret) = stage.issued("mail", "vault", json!({}));
     for (fate, reason) in [(Fate::Deny, "RequestRefused"), (Fate::WrongKey, "IssuedInvalid")] {
-        signer.from_now_on(fate);
+        signer.let_it(fate);
         stage.kube.annotate(&at, "mailcert.dev/renew", reason);
         let object = wait_for_object(&stage.kube, &at, reason, |o| refused(o, reason).is_some());
         assert_eq!(condition(&object, "Ready").unwrap().0, "True", "{:#}", object["status"]);

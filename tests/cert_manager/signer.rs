@@ -91,7 +91,7 @@ impl Signer {
         signer
     }
 
-    pub fn from_now_on(&self, fate: Fate) {
+    pub fn let_it(&self, fate: Fate) {
         *self.fate.lock().unwrap() = fate;
     }
 

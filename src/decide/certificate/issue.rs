@@ -13,7 +13,7 @@ use super::{Step, acme, cert_manager};
 use crate::api::certificate::RotationPolicy;
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
-use crate::pki::{CaKeyPair, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
+use crate::pki::{CaKeyPair, Defect, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
 
 /// Validity of locally signed leaves when the spec asks for none: what public CAs have long granted.
 const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
@@ -180,7 +180,10 @@ fn defects(state: &State<'_>, pair: &KeyPair, wanted: &Wanted) -> Vec<String> {
     let anchors = state.world.issuer.acme().and_then(|a| a.trust_anchors.as_deref());
     validate_issued(&pair.chain, &pair.key, &expected, anchors, state.world.now)
         .iter()
-        .map(ToString::to_string)
+        .map(|defect| match defect {
+            Defect::NotTrusted(_) => format!("{defect}. See whether the MailIssuer's trustAnchors are this CA's roots"),
+            other => other.to_string(),
+        })
         .collect()
 }
 

@@ -8,6 +8,7 @@
 //! The order's URL and its challenges are in the status before anything is done about them, so a restart resumes here.
 
 mod challenges;
+mod order;
 mod persist;
 pub(super) mod preflight;
 mod records;

@@ -47,6 +47,8 @@ pub struct FakeCa {
     pub exposed: bool,
     /// The CA takes its time with everything.
     pub slow: bool,
+    /// When it wants to be asked again.
+    pub retry_after: Option<SignedDuration>,
     pub lifetime: SignedDuration,
     /// The types of challenges that it offers.
     pub offers: Vec<ChallengeType>,
@@ -108,6 +110,7 @@ impl FakeCa {
             wrong: None,
             exposed: false,
             slow: false,
+            retry_after: None,
             lifetime: SignedDuration::from_hours(2160),
             offers: vec![ChallengeType::Http01, ChallengeType::TlsAlpn01, ChallengeType::Dns01],
             records: BTreeSet::new(),
@@ -266,7 +269,7 @@ impl FakeCa {
             status: order.status,
             error: order.error.clone(),
             authorizations: order.names.iter().map(authorization).collect(),
-            retry_after: None,
+            retry_after: self.retry_after,
             not_replaced: None,
         }
     }

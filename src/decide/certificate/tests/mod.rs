@@ -14,4 +14,5 @@ mod property;
 mod renewal_info;
 mod revocation;
 mod secret;
+mod stuck;
 mod temporary;
