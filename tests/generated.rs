@@ -40,10 +40,10 @@ fn check(path: &str, expected: &str) {
     assert!(found == expected, "{path} is stale from line {line} on: run `make generate` and commit the result");
 }
 
+/// Tests run side by side, and write when told to: what Helm reads must not be half written.
+static ONE: Mutex<()> = Mutex::new(());
+
 fn check_crds() {
-    // Tests run side by side, and both write when told to.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap();
     let files = generate::files().unwrap();
     for (path, content) in &files {
         check(path, content);
@@ -73,12 +73,14 @@ fn the_readme_explains_every_condition_and_reason() {
 
 #[test]
 fn crds_are_fresh() {
+    let _one = ONE.lock().unwrap();
     check_crds();
 }
 
 #[test]
 fn the_install_manifest_is_fresh() {
     let Some(helm) = helm::find() else { return };
+    let _one = ONE.lock().unwrap();
     if update() {
         check_crds();
     }

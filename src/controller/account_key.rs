@@ -109,7 +109,7 @@ pub async fn store_next(context: &Context, world: &World, name: &str, note: &str
     };
     let change = |now: &SecretData| {
         let data = json!({ keys::NEXT_KEY: ByteString(pem.as_bytes().to_vec()) });
-        now.get(keys::NEXT_KEY).is_none().then_some((data, Some(note)))
+        now.get(keys::NEXT_KEY).is_none().then_some((data, Note::Is(note)))
     };
     Ok(Fact::KeyStored(changed(context, world, name, change).await?))
 }
@@ -127,17 +127,17 @@ pub async fn promote(context: &Context, world: &World, name: &str) -> Result<Fac
         if let Some(present) = present {
             data[keys::PREVIOUS_KEY] = json!(ByteString(present.to_vec()));
         }
-        Some((data, None))
+        Some((data, Note::Kept))
     };
     Ok(Fact::Promoted(changed(context, world, name, change).await?))
 }
 
-/// The next key is given up, unless it is another one by now.
+/// The next key is given up, and with it the note that there was a rollover, unless it is another one by now.
 pub async fn drop_next(context: &Context, world: &World, name: &str) -> Result<Fact, PassError> {
     let next = of(world, keys::NEXT_KEY).unwrap_or_default();
     let change = |now: &SecretData| {
         let same = now.get(keys::NEXT_KEY) == Some(next.0.as_slice());
-        same.then(|| (json!({ keys::NEXT_KEY: null }), None))
+        same.then(|| (json!({ keys::NEXT_KEY: null }), Note::Removed))
     };
     Ok(Fact::KeyStored(changed(context, world, name, change).await?))
 }
@@ -154,12 +154,19 @@ async fn read(context: &Context, world: &World, name: &str) -> Result<KeySecret,
     Ok(seen(found.map_err(PassError::api(format!("reading Secret {name}")))?))
 }
 
+/// What becomes of the note of the last rollover.
+enum Note<'a> {
+    Kept,
+    Is(&'a str),
+    Removed,
+}
+
 /// Changes the Secret as it is now; a change by somebody else in between ends the pass.
 async fn changed<'a>(
     context: &Context,
     world: &World,
     name: &str,
-    change: impl FnOnce(&SecretData) -> Option<(Value, Option<&'a str>)>,
+    change: impl FnOnce(&SecretData) -> Option<(Value, Note<'a>)>,
 ) -> Result<KeySecret, PassError> {
     let api = api(context, &world.object);
     let found = api.get(name).await.map_err(PassError::api(format!("reading Secret {name}")))?;
@@ -167,8 +174,13 @@ async fn changed<'a>(
     let data = SecretData(found.data.clone().unwrap_or_default());
     let Some((data, note)) = change(&data) else { return Ok(seen(found)) };
     let mut patch = json!({"metadata": {"resourceVersion": version}, "data": data});
-    if let Some(note) = note {
-        patch["metadata"]["annotations"] = json!({ keys::ROLLOVER: note });
+    let annotation = match note {
+        Note::Kept => None,
+        Note::Is(note) => Some(Value::from(note)),
+        Note::Removed => Some(Value::Null),
+    };
+    if let Some(value) = annotation {
+        patch["metadata"]["annotations"] = json!({ keys::ROLLOVER: value });
     }
     let written = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
     Ok(seen(written.map_err(PassError::api(format!("storing the ACME account key in Secret {name}")))?))

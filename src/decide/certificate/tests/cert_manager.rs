@@ -90,7 +90,10 @@ impl FakeSigner {
             not_after: now + days(90),
             serial: None,
         };
-        let chain = self.pair.sign(key.spki_der(), &leaf).unwrap();
+        let chain = match self.pair.sign(key.spki_der(), &leaf) {
+            Ok(chain) => chain,
+            Err(e) => return RequestView { approved: true, failed: Some(e.to_string()), ..RequestView::default() },
+        };
         let roots = self.pair.roots().iter().map(crate::pki::Certificate::to_pem).collect::<String>();
         RequestView {
             approved: true,
@@ -101,10 +104,14 @@ impl FakeSigner {
     }
 }
 
+/// An issuer that is known by its name.
+pub fn cert_manager_view() -> IssuerView {
+    let (name, kind, group) = ("vault".to_owned(), "Issuer".to_owned(), "cert-manager.io".to_owned());
+    IssuerView::CertManager(CertManagerView { name, kind, group })
+}
+
 fn bench(fate: Fate) -> Bench {
-    let view =
-        CertManagerView { name: "vault".to_owned(), kind: "Issuer".to_owned(), group: "cert-manager.io".to_owned() };
-    let mut bench = Bench::new(IssuerView::CertManager(view));
+    let mut bench = Bench::new(cert_manager_view());
     bench.signer.fate = fate;
     bench
 }

@@ -11,6 +11,7 @@ use proptest::sample::{Index, select};
 use super::super::decide;
 use super::super::world::*;
 use super::bench::*;
+use super::cert_manager::{Fate, cert_manager_view};
 use super::fake_ca::acme_view;
 use crate::api::MailCertificateStatus;
 use crate::api::certificate::*;
@@ -81,7 +82,7 @@ struct Draw {
 fn draw() -> impl Strategy<Value = Draw> {
     let first = (any::<(Index, Index, Index)>(), moment(), prop::collection::vec(moment(), 8));
     let second = (prop::collection::vec(number(), 6), prop::collection::vec(name(), 1..4), any::<u64>());
-    let third = (prop::collection::vec(name(), 0..2), 0..7u8, 0..6u8, any::<i32>(), order_status(), 0..12u8);
+    let third = (prop::collection::vec(name(), 0..2), 0..9u8, 0..6u8, any::<i32>(), order_status(), 0..12u8);
     (first, second, third).prop_map(|(a, b, c)| Draw {
         from: a.0,
         now: a.1,
@@ -117,6 +118,8 @@ impl Draw {
         if let Some(attempt) = status.attempt.as_mut().filter(|_| self.flag(3)) {
             (attempt.revision, attempt.failures) = (self.numbers[1], self.failures);
             attempt.retry_time = Some(Time(self.times[2]));
+            let request = || Request { name: self.names[0].clone(), created_at: Time(self.times[5]) };
+            attempt.request = self.flag(30).then(request);
             if let Some(order) = &mut attempt.order {
                 order.created_at = Time(self.times[3]);
                 (order.finalized, order.exposed) = (self.flag(4), self.flag(5));
@@ -138,6 +141,7 @@ impl Draw {
             2 => IssuerView::NotReady("no".to_owned()),
             3 => IssuerView::SelfSigned,
             4 => IssuerView::Ca(material()[0].ca.pair.clone()),
+            5 | 6 => cert_manager_view(),
             _ => acme_view(self.how(), self.flag(8)),
         }
     }
@@ -191,6 +195,7 @@ impl Draw {
             .flag(29)
             .then(|| Ok(RenewalWindow { start: self.times[0], end: self.times[1], explanation_url: None }));
         bench.next_renewal_check = bench.status().active.and_then(|a| a.ari_id).map(|id| (id, self.times[2]));
+        bench.signer.fate = self.fate();
         bench.forbidden = (self.flag(17) && self.flag(18)).then(|| "no".to_owned());
         bench
     }
@@ -225,8 +230,31 @@ impl Draw {
         }
     }
 
+    fn request(&self) -> RequestView {
+        let words = |n: u32| self.flag(n).then(|| "words".to_owned());
+        let pem = || material()[0].pair().chain.to_pem().into_bytes();
+        RequestView {
+            approved: self.flag(19),
+            denied: words(20),
+            failed: words(21),
+            invalid: words(22),
+            pending: words(23),
+            certificate: self.flag(24).then(pem),
+            ca: self.flag(25).then(|| b"-----BEGIN".to_vec()),
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        use Fate::*;
+        let all = [Sign, Unapproved, Slow, Deny, Invalidate, Fail, WrongKey, WrongName, Garbage];
+        all[(self.flags >> 32) as usize % all.len()]
+    }
+
     fn learn(&self, world: &mut World) {
         match self.fact {
+            7 => world.learn(Fact::RequestCreated(self.request())),
+            8 => world.learn(Fact::Request(self.flag(26).then(|| self.request()))),
+            9 => world.learn(Fact::RequestDeleted),
             0 => world.learn(Fact::OrderCreated(self.view())),
             1 => world.learn(Fact::Order(self.view())),
             2 => world.learn(Fact::Finalized(self.view())),
@@ -263,6 +291,7 @@ fn check(world: &World) -> Result<(), TestCaseError> {
         match action {
             Action::CreateOrder { .. } => prop_assert!(!order && !blocked && world.learnt.order.is_none()),
             Action::WriteActive { .. } | Action::StoreKey { .. } | Action::Sign { .. } => prop_assert!(!blocked),
+            Action::CreateRequest { .. } => prop_assert!(!blocked && !world.learnt.created_request),
             _ => {}
         }
     }

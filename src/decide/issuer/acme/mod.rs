@@ -112,17 +112,19 @@ fn register(world: &World, acme: &AcmeIssuer, own: Own<'_>) -> Outcome {
                 format!("{}; its contacts could not be brought up to date: {}", registered(uri), outcome.said.message);
             outcome.said = Said::ready(reason::REGISTERED, message);
         }
-        None if world.failure.is_some() && binding.is_some() => {
-            if world.directory.as_ref().is_some_and(|directory| !directory.external_account_required) {
-                outcome.said.message.push_str(
-                    "; the server asks for no external account binding: remove spec.acme.externalAccountBinding unless \
-                     the CA gave you one",
-                );
-            }
+        None if world.failure.is_some() && binding.is_some() && !binding_is_required(world) => {
+            outcome.said.message.push_str(
+                "; the server asks for no external account binding: remove spec.acme.externalAccountBinding unless the CA \
+                 gave you one",
+            );
         }
         _ => {}
     }
     outcome
+}
+
+fn binding_is_required(world: &World) -> bool {
+    world.directory.as_ref().is_some_and(|directory| directory.external_account_required)
 }
 
 /// The account elsewhere that a new account is bound to.
