@@ -41,6 +41,7 @@ pub struct Asked {
     /// The JWS payload, decoded.
     pub payload: Value,
     /// The JWS protected header, decoded.
+    #[allow(dead_code, reason = "only some test binaries look at it")]
     pub header: Value,
     pub status: Option<u16>,
 }

@@ -57,6 +57,8 @@ fn the_fifth_order_for_the_same_names_waits_whatever_happens() {
         assert_eq!(world.proxy.orders(), 4);
 
         change::<MailIssuer>(&world, "ca", json!({"spec": {"acme": {"limits": {"perNameSet": 5}}}})).await;
+        world.wait_issuer("ca", "seen", |i| i.status.as_ref().unwrap().observed_generation == Some(2)).await;
+        world.renew("mail", "the limit is higher now").await;
         world.issued("mail").await;
         assert_eq!(world.proxy.orders(), 5);
     });

@@ -13,7 +13,7 @@ use super::{Step, acme, cert_manager};
 use crate::api::certificate::RotationPolicy;
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
-use crate::pki::{CaKeyPair, Defect, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
+use crate::pki::{CaKeyPair, Certificate, Defect, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
 
 /// Validity of locally signed leaves when the spec asks for none: what public CAs have long granted.
 const DEFAULT_DURATION: SignedDuration = SignedDuration::from_hours(2160);
@@ -100,8 +100,15 @@ fn stored_already(state: &State<'_>, revision: i64, wanted: &Wanted, trigger: &T
 /// Whether a stored pair is worth more than the active one: it may lie there for long.
 fn renews(state: &State<'_>, pair: &KeyPair) -> bool {
     let leaf = pair.chain.leaf();
-    let later = state.active.as_ref().is_none_or(|a| a.not_after.0 < leaf.not_after);
-    later && state.renewal_of(leaf.not_before, leaf.not_after, &leaf.serial) > state.world.now
+    improves(state, leaf) && state.renewal_of(leaf.not_before, leaf.not_after, &leaf.serial) > state.world.now
+}
+
+/// Whether a leaf is worth more than the active one.
+fn improves(state: &State<'_>, leaf: &Certificate) -> bool {
+    let Some(active) = &state.active else { return true };
+    // How long its certificates are valid, an ACME CA decides: a shorter time than before is no mistake.
+    let newer = state.world.issuer.acme().is_some() && leaf.not_before > active.not_before.0;
+    newer || leaf.not_after > active.not_after.0
 }
 
 /// What the new revision will be remembered with.
@@ -190,9 +197,9 @@ fn defects(state: &State<'_>, pair: &KeyPair, wanted: &Wanted) -> Vec<String> {
 /// Refuses what was issued where it is not what was asked for, or no improvement.
 fn judge(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trigger: &Trigger) -> Option<Step> {
     let defects = defects(state, &fresh.pair, wanted);
-    let until = fresh.pair.chain.leaf().not_after;
-    let no_longer =
-        trigger.reason == reason::RENEWAL_DUE && state.active.as_ref().is_some_and(|a| a.not_after.0 >= until);
+    let leaf = fresh.pair.chain.leaf();
+    let until = leaf.not_after;
+    let no_longer = trigger.reason == reason::RENEWAL_DUE && !improves(state, leaf);
     let message = if !defects.is_empty() {
         format!("what was issued is not what was asked for, and is not used: {}", defects.join("; "))
     } else if no_longer {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::jiff::SignedDuration;
+
 use super::super::world::*;
 use super::bench::*;
 use super::fake_ca::acme_view;
@@ -53,6 +55,19 @@ fn a_ca_that_moves_the_window_forward_gets_its_way_at_once() {
     bench.ca.renewal = window("2030-06-15T00:00:00Z", "2030-06-15T06:00:00Z");
     bench.settle_after(days(1));
     assert_eq!(bench.active().revision, 2, "the CA revokes soon");
+}
+
+#[test]
+fn a_shorter_lifetime_than_before_is_the_cas_choice() {
+    let mut bench = bench();
+    bench.settle();
+    let until = bench.active().not_after.0;
+    bench.ca.lifetime = SignedDuration::from_hours(6 * 24);
+    bench.ca.renewal = window("2030-06-15T00:00:00Z", "2030-06-15T06:00:00Z");
+    bench.settle_after(days(1));
+    let active = bench.active();
+    assert_eq!(active.revision, 2);
+    assert!(active.not_after.0 < until);
 }
 
 #[test]
