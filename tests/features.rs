@@ -1,6 +1,6 @@
 //! The operator with exactly the permissions that the chart grants when features are on: external-dns, cert-manager. On a
 //! cluster of its own.
-#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the helpers here are tests too")]
 
 mod common;
 mod helm;
@@ -15,7 +15,7 @@ use kube::{Client, Config};
 use mailcert::issuers::cert_manager;
 use mailcert::operating::client::from_config;
 use mailcert::solvers::dns01::dns_endpoint::{self, Endpoint};
-use mailcert_testenv::published::DNS_ENDPOINT_CRD;
+use mailcert_testenv::published::{CERTIFICATE_REQUEST_CRD, DNS_ENDPOINT_CRD};
 use serde_json::json;
 
 const SYSTEM: &str = "mailcert-system";
@@ -44,8 +44,7 @@ async fn client(kubeconfig: &str) -> Client {
 fn what_the_chart_grants_a_feature_is_enough() {
     let Some(helm) = helm::find() else { return };
     let kube = Kube::new(cluster());
-    let crds =
-        [include_str!("cert_manager/certificaterequests.yaml"), &DNS_ENDPOINT_CRD.read().unwrap()].join("\n---\n");
+    let crds = [CERTIFICATE_REQUEST_CRD, DNS_ENDPOINT_CRD].map(|published| published.read().unwrap()).join("\n---\n");
     cluster().kubectl_with(&["apply", "--server-side", "-f", "-"], &crds).unwrap();
     for crd in ["certificaterequests.cert-manager.io", "dnsendpoints.externaldns.k8s.io"] {
         cluster().kubectl(&["wait", "--for=condition=Established", &format!("crd/{crd}"), "--timeout=60s"]).unwrap();

@@ -62,6 +62,7 @@ async fn main() -> Result<ExitCode> {
     let server = AcmeServer::start(Script {
         clock: Some(year.start.as_second()),
         profiles: vec![Profile::new("classic", LIFETIME)],
+        order_reuse: true,
         validation_delay: 2,
         issuance_delay: 3,
         seed: year.seed,

@@ -67,7 +67,7 @@ pub struct AcmeIssuer {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5), inner(length(min = 3, max = 254), regex(pattern = r"^[^\s@]+@[^\s@]+$")))]
     pub contact: Vec<String>,
-    /// The Secret that keeps the account key (key `tls.key`, PKCS#8 PEM, EC P-256). Made when it does not exist.
+    /// The Secret that keeps the account key (key `tls.key`, PKCS#8 PEM, ECDSA or RSA). Made when it does not exist.
     /// Default: `<issuer name>-account-key`. Keep a copy: the account cannot be used without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_key_secret_ref: Option<SecretRef>,

@@ -94,26 +94,22 @@ pub async fn reserve(
         let until = now.checked_add(BUSY_PAUSE).unwrap_or(now);
         return Ok(Fact::Reserved(Err(Blocked { until, words, busy: true })));
     }
-    let limits = Limits {
-        per_name_set: acme.limits.per_name_set,
-        per_domain: acme.limits.per_domain,
-        per_account: acme.limits.per_account,
-        failed_authorizations: acme.limits.failed_authorizations,
-    };
     let request = Request { names, exempt };
     if context.reservations.get(&own).is_some_and(|reserved| reserved.is_for(&at, &request)) {
         // Counted by a pass that did not get as far as asking for it.
         return Ok(Fact::Reserved(Ok(())));
     }
-    Ok(match ledger::reserve(context, &at, &uri, &limits, &request, now).await? {
+    let limits = Limits::from(acme.limits);
+    let reserved = ledger::reserve(context, &at, &uri, &limits, &request, now).await;
+    if !matches!(reserved, Ok(Ok(_))) {
+        context.open_orders.leave(&at, &own);
+    }
+    Ok(match reserved? {
         Ok(reserved) => {
             context.reservations.set(own, Arc::new(reserved));
             Fact::Reserved(Ok(()))
         }
-        Err(blocked) => {
-            context.open_orders.leave(&at, &own);
-            Fact::Reserved(Err(Blocked { until: blocked.until, words: blocked.words, busy: false }))
-        }
+        Err(blocked) => Fact::Reserved(Err(Blocked { until: blocked.until, words: blocked.words, busy: false })),
     })
 }
 
@@ -130,10 +126,10 @@ pub async fn create(
 ) -> Result<Fact, PassError> {
     let own = key(object);
     let (account, _turn) = account_or_failed!(context, object, Turn::First);
-    let placed = account.new_order(&request).await;
+    // Taken before it is used: where the pass is lost inside the request, the order may have been made, and counts.
     let reserved = context.reservations.get(&own);
     context.reservations.forget(&own);
-    match placed {
+    match account.new_order(&request).await {
         Ok(order) => {
             if exempt && order.replaces_dropped.is_some() {
                 count(context, object, request.names).await?;

@@ -32,6 +32,14 @@ pub const DNS_ENDPOINT_CRD: Published = Published {
     path: "config/crd/standard/dnsendpoints.externaldns.k8s.io.yaml",
 };
 
+/// cert-manager's CertificateRequest.
+pub const CERTIFICATE_REQUEST_CRD: Published = Published {
+    module: "github.com/cert-manager/cert-manager",
+    version: "v1.21.1",
+    sum: "h1:0LttV37Q5c2CBNoHkjuI8sLKTXWZDC2SwQkxrBMKV9w=",
+    path: "deploy/crds/cert-manager.io_certificaterequests.yaml",
+};
+
 impl Published {
     /// The file's text. The module is downloaded when the file is not kept from an earlier run.
     pub fn read(&self) -> Result<String> {

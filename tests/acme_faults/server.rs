@@ -177,6 +177,20 @@ async fn limits_are_kept_and_replacements_are_exempt() {
 }
 
 #[tokio::test]
+async fn an_open_order_is_found_again() {
+    let server = server(Script { order_reuse: true, ..Script::default() });
+    let (account, _) = account(&server, None).await.unwrap();
+    let first = order(&account, &["a.example.com", "b.example.com"], None).await.unwrap();
+    let same = order(&account, &["b.example.com", "a.example.com"], None).await.unwrap();
+    let other = order(&account, &["a.example.com"], None).await.unwrap();
+    assert_eq!(first.url(), same.url());
+    assert_ne!(first.url(), other.url());
+    issue(&account, &["a.example.com"], None).await.unwrap();
+    issue(&account, &["a.example.com"], None).await.unwrap();
+    assert_eq!((server.log().orders.len(), server.log().certificates.len()), (3, 2));
+}
+
+#[tokio::test]
 async fn a_certificate_is_revoked_once_and_its_window_is_over() {
     let server = server(Script::default());
     let (account, _) = account(&server, None).await.unwrap();

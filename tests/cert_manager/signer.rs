@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use mailcert_testenv::published::CERTIFICATE_REQUEST_CRD;
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -41,8 +42,8 @@ pub struct Signer {
 pub fn install() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| {
-        let yaml = include_str!("certificaterequests.yaml");
-        cluster().kubectl_with(&["apply", "--server-side", "-f", "-"], yaml).unwrap();
+        let yaml = CERTIFICATE_REQUEST_CRD.read().unwrap();
+        cluster().kubectl_with(&["apply", "--server-side", "-f", "-"], &yaml).unwrap();
         let name = "crd/certificaterequests.cert-manager.io";
         cluster().kubectl(&["wait", "--for=condition=Established", "--timeout=60s", name]).unwrap();
     });

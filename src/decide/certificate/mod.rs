@@ -177,10 +177,10 @@ impl State<'_> {
     /// each second, whatever has become of the order.
     fn poll(&self, order: &Order, view: &OrderView) -> Timestamp {
         let least = match self.world.now.duration_since(order.created_at.0).as_secs() {
-            ..30 => 1,
-            ..300 => 5,
-            ..3600 => 30,
-            _ => 300,
+            i64::MIN..30 => 1,
+            30..300 => 5,
+            300..3600 => 30,
+            3600.. => 300,
         };
         let pause = match view.retry_after {
             Some(asked) => asked.as_secs().clamp(least, backoff::LONGEST.as_secs()),

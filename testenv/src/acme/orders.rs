@@ -1,5 +1,7 @@
 //! Orders, authorizations and challenges (RFC 8555 sections 7.4 and 7.5).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem};
@@ -112,6 +114,23 @@ impl State {
         }
     }
 
+    /// The order that is open already for the same.
+    fn open_order(
+        &self,
+        account: usize,
+        names: &[String],
+        profile: &Option<String>,
+        replaces: &Option<String>,
+    ) -> Option<usize> {
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        let same = |order: &Order| {
+            let asked = (order.account, &order.profile, &order.replaces) == (account, profile, replaces);
+            let open = matches!(self.order_status(order), "pending" | "ready");
+            asked && open && set(&order.names) == set(names)
+        };
+        if self.script.order_reuse { self.orders.iter().rposition(same) } else { None }
+    }
+
     fn reusable(&self, account: usize, name: &str, now: i64) -> Option<usize> {
         let good = |a: &Authorization| {
             let same = a.account == account && full_name(a) == name;
@@ -188,6 +207,9 @@ impl Core {
             return Err(Problem::new(400, "invalidProfile", format!("there is no profile {profile:?}")));
         }
         let replaces = payload["replaces"].as_str().map(str::to_owned);
+        if let Some(known) = state.open_order(account, &names, &profile, &replaces) {
+            return Ok(self.order_answer(201, state, known));
+        }
         let exempt = replaces.as_deref().map(|id| state.may_replace(id, account, &names)).transpose()?.is_some();
         if !exempt {
             let limits = state.script.limits;

@@ -88,6 +88,9 @@ pub struct Script {
     pub issuance_delay: i64,
     /// For how many seconds a valid authorization is used again by other orders.
     pub authorization_reuse: i64,
+    /// Whether a new order for the names, profile and replacement of one that is pending or ready is that one, as at
+    /// Let's Encrypt.
+    pub order_reuse: bool,
     /// `Retry-After` of what is not done yet, in seconds.
     pub retry_after: Option<u32>,
     /// How many alternate chains are offered.
@@ -118,6 +121,7 @@ impl Default for Script {
             validation_delay: 0,
             issuance_delay: 0,
             authorization_reuse: 0,
+            order_reuse: false,
             retry_after: Some(1),
             alternates: 1,
             backdating: 3600,

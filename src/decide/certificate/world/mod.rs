@@ -171,6 +171,9 @@ pub struct StepFailure {
     pub order_lost: bool,
 }
 
+/// Where the walk up the tree found CAA records, if anywhere, and those records.
+pub type CaaFound = (Option<String>, Vec<CaaRecord>);
+
 /// What DNS says about a name to be ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameLook {
@@ -179,7 +182,7 @@ pub struct NameLook {
     /// Whether it has an address, where that matters.
     pub has_address: Option<Result<bool, String>>,
     /// Where the CAA tree walk ended, and the records there.
-    pub caa: Option<Result<(Option<String>, Vec<CaaRecord>), String>>,
+    pub caa: Option<Result<CaaFound, String>>,
     /// The TXT records at its `_validation-persist` name, where they matter.
     pub persist: Option<Result<Vec<String>, String>>,
 }

@@ -108,8 +108,7 @@ fn a_rollover_that_fails_leaves_the_account_good() {
 fn an_answer_that_was_lost_is_no_failure() {
     let mut world = annotated(registered(json!({})), ROLLOVER, "1");
     let mut done = Vec::new();
-    loop {
-        let Some(action) = decide(&world).actions.pop() else { break };
+    while let Some(action) = decide(&world).actions.pop() {
         done.extend(names(std::slice::from_ref(&action)));
         let rolled = matches!(action, Action::RollOver { .. });
         let server = if rolled { Server::failing(Pace::Transient, None) } else { Server::good() };
