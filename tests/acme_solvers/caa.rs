@@ -22,6 +22,8 @@ fn a_caa_record_that_forbids_the_ca_stops_the_order() {
 
         // Where the cluster sees another DNS than the CA: Pebble itself looks at no CAA records.
         change::<MailIssuer>(world, "caa", json!({"spec": {"acme": {"caaCheck": "Report"}}})).await;
+        world.wait_issuer("caa", "seen", |i| i.status.as_ref().unwrap().observed_generation == Some(2)).await;
+        world.renew("caa", "at once").await;
         let ordered = world.wait("caa", "ordered", |c| attempt(c).is_some_and(|a| a.order.is_some())).await;
         assert_eq!(finding(&ordered, "CAAForbids"), Some((about, words)));
         world.issued("caa").await;
