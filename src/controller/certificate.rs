@@ -122,7 +122,9 @@ impl Subject for Certificates {
         }
         match order {
             Some(_) => drop(context.open_orders.enter(&issuer_of(&world.object), &own, usize::MAX)),
-            None => context.open_orders.leave(&issuer_of(&world.object), &own),
+            // One that is held back stays in the row.
+            None if matches!(world.learnt.reserved, Some(Err(_))) => {}
+            None => context.next_order(context.open_orders.leave(&issuer_of(&world.object), &own)),
         }
         if let Some(answer) = &world.learnt.renewal_info {
             let uid = world.object.uid().unwrap_or_default();
@@ -135,7 +137,7 @@ impl Subject for Certificates {
         context.metrics.remove_certificate(&key.0, &key.1);
         context.renewal_checks.forget(key);
         context.reservations.forget(key);
-        context.open_orders.left(key);
+        context.next_order(context.open_orders.left(key));
         let exposed = context.exposed.get(key).is_some();
         context.exposed.forget(key);
         if exposed || context.published.get(key).is_some() {

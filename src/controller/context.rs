@@ -89,6 +89,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Has those looked at whose turn to order has come.
+    pub fn next_order(&self, certificates: impl IntoIterator<Item = Key>) {
+        certificates.into_iter().for_each(|key| self.kinds.certificates.trigger(&key));
+    }
+
     /// The time, in whole seconds, as the API keeps it.
     pub fn now() -> Timestamp {
         let now = Timestamp::now();

@@ -102,7 +102,7 @@ pub async fn reserve(
     let limits = Limits::from(acme.limits);
     let reserved = ledger::reserve(context, &at, &uri, &limits, &request, now).await;
     if !matches!(reserved, Ok(Ok(_))) {
-        context.open_orders.leave(&at, &own);
+        context.next_order(context.open_orders.leave(&at, &own));
     }
     Ok(match reserved? {
         Ok(reserved) => {
@@ -140,7 +140,7 @@ pub async fn create(
             if let Some(reserved) = reserved.filter(|_| !e.unanswered) {
                 ledger::release(context, &reserved);
             }
-            context.open_orders.leave(&issuer_key(&object.spec.issuer_ref, &own.0), &own);
+            context.next_order(context.open_orders.leave(&issuer_key(&object.spec.issuer_ref, &own.0), &own));
             Ok(Fact::Failed(failure(e)))
         }
     }

@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn rules_fire_when_they_say() {
         let mut dice = Dice(7);
-        let mut rules = vec![
+        let mut rules = [
             Rule::on(Kind::NewOrder, Fault::BadNonce).nth(2),
             Rule::any([Fault::MissingName, Fault::Close(Effect::With)]).chance(0.25),
         ];
