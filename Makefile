@@ -4,6 +4,9 @@ CARGO_TARGET_DIR ?= $(MAILCERT_CACHE)/target
 export MAILCERT_CACHE CARGO_TARGET_DIR
 
 CARGO ?= cargo
+# Most tests wait for servers, so more of them run at once than there are cores.
+RUST_TEST_THREADS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+export RUST_TEST_THREADS
 # Certificates that the benchmark issues, locally and with ACME.
 N ?= 1000
 N_ACME ?= 200
