@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod issuer;
 pub mod keys;
 pub mod reasons;
+pub mod revocation;
 pub mod schema;
 pub mod solver;
 

@@ -13,9 +13,9 @@ use super::relations::{issuer_key, key};
 use super::turns;
 use crate::api::certificate::ChallengeType;
 use crate::api::reasons::certificate as reason;
+use crate::api::revocation::RevocationReason;
 use crate::api::{MailCertificate, MailIssuer};
 use crate::decide::backoff::Pace;
-use crate::decide::certificate::action::RevocationReason;
 use crate::decide::certificate::world::{
     Asked, AuthorizationView, Blocked, ChallengeView, Download, Fact, KeyPair, OrderStatus, OrderView, Origin,
     RenewalAnswer, RenewalWindow, StepFailure,
@@ -25,7 +25,6 @@ use crate::issuers::acme::account::AcmeAccount;
 use crate::issuers::acme::challenge::{self, AuthorizationStatus, ChallengeKind, ChallengeStatus};
 use crate::issuers::acme::failure::AcmeFailure;
 use crate::issuers::acme::order::{self, OrderRequest};
-use crate::issuers::acme::revoke;
 use crate::pki::{Chain, PemLimits, PrivateKey};
 
 /// How long an order waits for others of its issuer to end.
@@ -257,17 +256,10 @@ pub async fn revoke(
 ) -> Result<Fact, PassError> {
     let (account, _turn) = account_or_failed!(context, object, Turn::First);
     let der = pair.chain.leaf().der();
-    let code = match reason {
-        RevocationReason::Unspecified => revoke::RevocationReason::Unspecified,
-        RevocationReason::KeyCompromise => revoke::RevocationReason::KeyCompromise,
-        RevocationReason::AffiliationChanged => revoke::RevocationReason::AffiliationChanged,
-        RevocationReason::Superseded => revoke::RevocationReason::Superseded,
-        RevocationReason::CessationOfOperation => revoke::RevocationReason::CessationOfOperation,
-    };
     let by_key = reason == RevocationReason::KeyCompromise;
     let revoked = match by_key {
-        true => account.revoke_with_key(&pair.key, der, code).await,
-        false => account.revoke(der, code).await,
+        true => account.revoke_with_key(&pair.key, der, reason).await,
+        false => account.revoke(der, reason).await,
     };
     Ok(fact(revoked, |()| Fact::Revoked))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::world::{KeyPair, Origin};
 use crate::api::certificate::{ChallengeType, TxtRecord};
+use crate::api::revocation::RevocationReason;
 use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
 /// Where a key comes from.
@@ -256,48 +257,6 @@ pub enum Action {
         /// Its name.
         name: String,
     },
-}
-
-/// Why a certificate is revoked (RFC 5280, section 5.3.1): the reasons that CAs take from subscribers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RevocationReason {
-    /// No reason given.
-    Unspecified,
-    /// Somebody else has the key.
-    KeyCompromise,
-    /// The subject has changed.
-    AffiliationChanged,
-    /// Another certificate takes its place.
-    Superseded,
-    /// The server is no more.
-    CessationOfOperation,
-}
-
-impl RevocationReason {
-    /// Every reason.
-    pub const ALL: [Self; 5] = [
-        Self::Unspecified,
-        Self::KeyCompromise,
-        Self::AffiliationChanged,
-        Self::Superseded,
-        Self::CessationOfOperation,
-    ];
-
-    /// Its name in RFC 5280.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::KeyCompromise => "keyCompromise",
-            Self::AffiliationChanged => "affiliationChanged",
-            Self::Superseded => "superseded",
-            Self::CessationOfOperation => "cessationOfOperation",
-        }
-    }
-
-    /// The reason of that name.
-    pub fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|r| r.as_str().eq_ignore_ascii_case(text))
-    }
 }
 
 impl fmt::Display for Action {

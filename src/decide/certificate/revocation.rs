@@ -3,12 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Step;
-use super::action::RevocationReason;
 use super::state::State;
 use super::world::{Action, IssuerView, SecretView};
 use crate::api::certificate::Revocation;
 use crate::api::keys;
 use crate::api::reasons::finding;
+use crate::api::revocation::RevocationReason;
 use crate::decide::backoff;
 
 /// The step towards a revocation that was asked for and has not happened yet.

@@ -9,61 +9,8 @@ use super::client::Client;
 use super::failure::{About, AcmeFailure, Class};
 use super::http::BoundedHttp;
 use super::jws::Signer;
+pub use crate::api::revocation::RevocationReason;
 use crate::pki::PrivateKey;
-
-/// Why a certificate is revoked: the reasons of RFC 5280 section 5.3.1 that CAs take from subscribers (Baseline
-/// Requirements section 4.9.1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RevocationReason {
-    /// No reason given.
-    Unspecified,
-    /// Somebody else has or had the private key.
-    KeyCompromise,
-    /// The subject's name or other facts have changed.
-    AffiliationChanged,
-    /// Another certificate has taken its place.
-    Superseded,
-    /// The names are not the subscriber's any more, or the service has ended.
-    CessationOfOperation,
-}
-
-impl RevocationReason {
-    /// Every reason.
-    pub const ALL: [Self; 5] = [
-        Self::Unspecified,
-        Self::KeyCompromise,
-        Self::AffiliationChanged,
-        Self::Superseded,
-        Self::CessationOfOperation,
-    ];
-
-    /// The reason of this name, as RFC 5280 writes it (`keyCompromise`).
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-
-    /// The name as RFC 5280 writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unspecified",
-            Self::KeyCompromise => "keyCompromise",
-            Self::AffiliationChanged => "affiliationChanged",
-            Self::Superseded => "superseded",
-            Self::CessationOfOperation => "cessationOfOperation",
-        }
-    }
-
-    /// The CRLReason code (RFC 5280 section 5.3.1).
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Unspecified => 0,
-            Self::KeyCompromise => 1,
-            Self::AffiliationChanged => 3,
-            Self::Superseded => 4,
-            Self::CessationOfOperation => 5,
-        }
-    }
-}
 
 impl AcmeAccount {
     /// Revokes a certificate with the account that ordered it. One that is revoked already counts as success.
@@ -129,18 +76,4 @@ async fn revoke(
         }
     };
     client.step(About::Revocation, step).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reasons_have_their_names_and_codes() {
-        for reason in RevocationReason::ALL {
-            assert_eq!(RevocationReason::parse(reason.as_str()), Some(reason));
-        }
-        assert_eq!(RevocationReason::ALL.map(RevocationReason::code), [0, 1, 3, 4, 5]);
-        assert_eq!(RevocationReason::parse("cACompromise"), None);
-    }
 }

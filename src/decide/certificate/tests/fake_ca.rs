@@ -8,10 +8,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair as RcgenKey, KeyUsagePurpose,
 };
 
-use super::super::action::RevocationReason;
 use super::super::world::*;
 use super::bench::{at, failure};
 use crate::api::certificate::{ChallengeType, TxtRecord};
+use crate::api::revocation::RevocationReason;
 use crate::decide::backoff::Pace;
 use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 

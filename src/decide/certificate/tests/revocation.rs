@@ -1,9 +1,9 @@
 //! Revoking the active certificate when it is asked for.
 
-use super::super::action::RevocationReason;
 use super::bench::*;
 use crate::api::certificate::RotationPolicy;
 use crate::api::keys;
+use crate::api::revocation::RevocationReason;
 use crate::decide::backoff::Pace;
 
 fn ask(bench: &mut Bench, reason: &str) {
