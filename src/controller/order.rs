@@ -130,8 +130,12 @@ pub async fn create(
     context.reservations.forget(&own);
     match account.new_order(&request).await {
         Ok(order) => {
-            if exempt && order.replaces_dropped.is_some() {
-                count(context, object, request.names).await?;
+            if exempt
+                && order.replaces_dropped.is_some()
+                && let Err(error) = count(context, object, request.names).await
+            {
+                // The order stands whatever becomes of the count: its URL must reach the status.
+                tracing::warn!(%error, "an order could not be counted");
             }
             Ok(Fact::OrderCreated(view(order)))
         }
