@@ -5,9 +5,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::certificate::{CertificateOptions, IssuerRef, LegacyName};
-use super::endpoint::{Protocol, TlsMode};
-use super::schema;
+use crate::api::certificate::{CertificateOptions, IssuerRef, LegacyName};
+use crate::api::endpoint::{Protocol, TlsMode};
+use crate::api::schema;
 
 /// A mail domain: its host names, its certificate, the workloads that serve it and the endpoints to prove.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
