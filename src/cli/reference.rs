@@ -35,13 +35,14 @@ pub fn conditions() -> String {
         "# Conditions and reasons\n\nMade from the code. A condition's message says what is wrong with this \
                     object and what to do; the reason is the word to match on.\n"
             .to_owned();
-    let sections: [(&str, &[(&str, &str)]); 6] = [
+    let sections: [(&str, &[(&str, &str)]); 7] = [
         ("Conditions", reasons::condition::MEANINGS),
         ("Reasons on a MailIssuer", reasons::issuer::MEANINGS),
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
+        ("Reasons on a MailTrustBundle, and of its findings", reasons::trust_bundle::MEANINGS),
     ];
     for (title, meanings) in sections {
         page.push_str(&format!("\n## {title}\n\n| word | means |\n|---|---|\n"));

@@ -54,6 +54,9 @@ pub struct MailCertificateStatus {
     /// The revocation that was asked for last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+    /// The MailDomains that depend on it as the namespace's system certificate, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<String>,
     /// Times that the active Secret was put right after somebody else had changed or deleted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repairs: Option<Repairs>,

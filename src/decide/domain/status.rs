@@ -121,6 +121,8 @@ fn certificate_status(certificate: &Certificate<'_>) -> Option<DomainCertificate
     Some(DomainCertificateStatus {
         name: certificate.name(),
         secret_name: object.spec.secret_name.clone(),
+        system: false,
+        copy: None,
         fingerprint_sha256: certificate.active.map(|r| r.fingerprint_sha256.clone()),
         not_after: certificate.active.map(|r| r.not_after.clone()),
     })

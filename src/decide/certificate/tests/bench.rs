@@ -77,6 +77,7 @@ pub fn spec(names: &[&str]) -> MailCertificateSpec {
         dns_names: names.iter().map(|n| (*n).to_owned()).collect(),
         legacy_dns_names: Vec::new(),
         common_name: None,
+        system: false,
         options: CertificateOptions::default(),
     }
 }
