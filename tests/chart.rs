@@ -74,7 +74,7 @@ fn narrowed_secrets_and_workloads_are_bound_only_where_told() {
         set(&[
             "events: create,patch",
             "mailcertificates/status: patch",
-            "mailcertificates: list,watch,create,patch",
+            "mailcertificates: list,watch,create,patch,delete",
             "maildomains/status: patch",
             "maildomains: list,watch",
             "mailissuers/status: patch",

@@ -163,6 +163,7 @@ impl Bindings {
         let meta = SecretMeta {
             version: secret.resource_version().unwrap_or_default(),
             owner: labels.get(keys::OWNER).filter(|_| ours).cloned(),
+            domain: labels.get(keys::DOMAIN).filter(|_| ours).cloned(),
             revision: labels.get(keys::REVISION).filter(|_| ours).and_then(|r| r.parse().ok()),
         };
         if self.relations.secrets.get(&key.0, &key.1).as_ref() == Some(&meta) {
@@ -188,6 +189,13 @@ impl Bindings {
                 .and_then(|c| c.status.as_ref()?.active.as_ref()?.secret_resource_version.clone());
             if known.is_none() || known != version {
                 self.kinds.certificates.trigger(&user);
+            }
+        }
+        for user in self.relations.copies.of(secret) {
+            let domain = self.kinds.domains.get(&user);
+            let known = domain.and_then(|d| d.status.as_ref()?.certificate.as_ref()?.copy.clone());
+            if known.map(|c| c.resource_version) != version {
+                self.kinds.domains.trigger(&user);
             }
         }
         for user in self.relations.issuers.of(secret) {

@@ -1,25 +1,27 @@
 //! MailCertificate: observe and act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::PartialObjectMeta;
+use kube::api::{PartialObjectMeta, Patch};
 use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
 
 use super::challenges::Published;
 use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_key, key};
-use super::{authority, challenges, exposures, order, preflight, requests, secrets, views};
+use super::{authority, challenges, copies, exposures, order, preflight, requests, secrets, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
+use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{
-    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
+    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure, SystemView,
 };
 use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
@@ -48,6 +50,7 @@ impl Subject for Certificates {
         };
         Ok(World {
             rival: rival(context, &object, &own),
+            system: system_view(context, &object, &own),
             secret: secret_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
@@ -133,6 +136,10 @@ impl Subject for Certificates {
         }
     }
 
+    fn is_held(object: &MailCertificate) -> bool {
+        object.finalizers().iter().any(|f| f == keys::SYSTEM_FINALIZER)
+    }
+
     fn forget(context: &Context, key: &Key) {
         context.metrics.remove_certificate(&key.0, &key.1);
         context.renewal_checks.forget(key);
@@ -199,6 +206,8 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         }
         Action::FetchRenewalInfo { certificate_id } => order::renewal_info(context, object, certificate_id).await,
         Action::Revoke { pair, reason } => order::revoke(context, object, &pair, reason).await,
+        Action::Hold => set_finalizer(context, object, true).await,
+        Action::Release => set_finalizer(context, object, false).await,
         Action::WriteTemporary { key, leaf, over } => {
             match sign(0, KeySource::Generate(key), None, leaf, Origin::default()).await {
                 Fact::Issued(fresh) => secrets::write_temporary(context, object, &fresh.pair, over.as_deref()).await,
@@ -211,6 +220,46 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         },
         Action::LookAtRequest { name } => requests::look(context, object, &name).await,
         Action::DeleteRequest { name } => requests::delete(context, object, &name).await,
+    }
+}
+
+/// Its part as the namespace's system certificate. Those that name it by `ref` depend on it as well.
+fn system_view(context: &Context, object: &MailCertificate, own: &Key) -> SystemView {
+    if !object.spec.system {
+        return SystemView::default();
+    }
+    let holder = copies::system_of(context, &own.0).map(|c| c.name_any()).filter(|name| *name != own.1);
+    if holder.is_some() {
+        return SystemView { holder, dependents: Vec::new() };
+    }
+    let by_name = context.relations.domains.of(own);
+    let users = context.relations.fallbacks.of(&own.0).into_iter().chain(by_name);
+    let alive = users.filter(|user| {
+        let domain = context.kinds.domains.get(user);
+        // Its own certificate is not what a MailDomain with a template falls back to.
+        domain.is_some_and(|d| d.metadata.deletion_timestamp.is_none() && d.spec.certificate.template.is_none())
+    });
+    let names: BTreeSet<String> = alive.map(|user| user.1).collect();
+    SystemView { holder, dependents: names.into_iter().collect() }
+}
+
+/// Puts the finalizer on or takes it off, where the object is still as it was read.
+async fn set_finalizer(context: &Context, object: &MailCertificate, is_wanted: bool) -> Result<Fact, PassError> {
+    let mut finalizers: Vec<String> = object.finalizers().to_vec();
+    finalizers.retain(|f| f != keys::SYSTEM_FINALIZER);
+    finalizers.extend(is_wanted.then(|| keys::SYSTEM_FINALIZER.to_owned()));
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
+    let api: Api<MailCertificate> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    match api.patch(&object.name_any(), &secrets::params(), &Patch::Merge(patch)).await {
+        Ok(written) => {
+            if written.metadata.deletion_timestamp.is_none() || is_wanted {
+                context.kinds.certificates.remember(written);
+            }
+            Ok(Fact::Held(is_wanted))
+        }
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(Fact::Held(false)),
+        Err(kube::Error::Api(s)) if s.code == 409 => Ok(Fact::Overtaken),
+        Err(e) => Err(PassError::api(format!("writing the finalizer of MailCertificate {}", object.name_any()))(e)),
     }
 }
 

@@ -82,6 +82,8 @@ pub struct SecretMeta {
     pub owner: Option<String>,
     /// The revision whose key it keeps.
     pub revision: Option<i64>,
+    /// The MailDomain for which it holds a copy of the system certificate.
+    pub domain: Option<String>,
 }
 
 /// The Secrets of the watched namespaces, metadata only.
@@ -183,6 +185,7 @@ mod tests {
             version: "1".to_owned(),
             owner: owner.map(str::to_owned),
             revision,
+            domain: None,
         };
         let index = SecretIndex::default();
         index.set(key("mail-tls"), meta(Some("mail"), None));

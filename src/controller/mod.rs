@@ -14,6 +14,7 @@ mod caches;
 mod certificate;
 mod challenges;
 mod context;
+mod copies;
 mod domain;
 mod exposures;
 mod index;
@@ -46,7 +47,7 @@ pub use order::{unreadable as unreadable_chain, view as order_view};
 pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("mailcert.dev", "mailissuers", "", &["list", "watch"], "MailIssuers"),
     ("mailcert.dev", "mailissuers", "status", &["patch"], "MailIssuers"),
-    ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch"], "MailCertificates"),
+    ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch", "delete"], "MailCertificates"),
     ("mailcert.dev", "mailcertificates", "status", &["patch"], "MailCertificates"),
     ("mailcert.dev", "maildomains", "", &["list", "watch"], "MailDomains"),
     ("mailcert.dev", "maildomains", "status", &["patch"], "MailDomains"),

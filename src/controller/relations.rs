@@ -6,6 +6,7 @@ use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
 use crate::api::certificate::IssuerRef;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::decide::domain::fallback::Fallback;
 use crate::decide::domain::world::CertificateView;
 use crate::decide::issuer::account_key_secret;
 
@@ -20,6 +21,12 @@ pub struct Relations {
     pub domains: Index<Key>,
     /// Namespace to its MailDomains.
     pub domains_in: Index<String>,
+    /// Namespace to its MailCertificates with `system: true`.
+    pub systems: Index<String>,
+    /// Namespace to its MailDomains whose certificate is disabled.
+    pub fallbacks: Index<String>,
+    /// Secret to the MailDomains for which it holds, or is to hold, a copy of the system certificate.
+    pub copies: Index<Key>,
     /// MailIssuer to the MailDomains whose template names it.
     pub templates: Index<Key>,
     /// Secret to the MailIssuers that use it.
@@ -44,12 +51,14 @@ impl Relations {
         let key = key(object);
         self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
         self.users.set(&key, [issuer_key(&object.spec.issuer_ref, &key.0)]);
+        self.systems.set(&key, object.spec.system.then(|| key.0.clone()));
     }
 
     /// A MailCertificate was deleted.
     pub fn certificate_gone(&self, key: &Key) {
         self.claims.remove(key);
         self.users.remove(key);
+        self.systems.remove(key);
     }
 
     /// A MailDomain was created or changed.
@@ -57,6 +66,9 @@ impl Relations {
         let key = key(object);
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
+        let is_disabled = object.spec.certificate.disabled;
+        self.fallbacks.set(&key, is_disabled.then(|| key.0.clone()));
+        self.copies.set(&key, is_disabled.then(|| (key.0.clone(), Fallback::secret_of(object, None))));
         let template = object.spec.certificate.template.as_ref();
         self.templates.set(&key, template.map(|t| issuer_key(&t.issuer_ref, &key.0)));
     }
@@ -65,6 +77,8 @@ impl Relations {
     pub fn domain_gone(&self, key: &Key) {
         self.domains.remove(key);
         self.domains_in.remove(key);
+        self.fallbacks.remove(key);
+        self.copies.remove(key);
         self.templates.remove(key);
     }
 

@@ -18,7 +18,7 @@ use crate::decide::certificate::world::{ActiveSecret, Fact, KeyPair, Origin, Rev
 use crate::pki::{PrivateKey, SecretBundle};
 
 /// The type of the active Secret.
-const TLS: &str = "kubernetes.io/tls";
+pub const TLS: &str = "kubernetes.io/tls";
 
 fn api(context: &Context, object: &MailCertificate) -> Api<Secret> {
     Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default())
@@ -28,7 +28,23 @@ fn api(context: &Context, object: &MailCertificate) -> Api<Secret> {
 pub async fn read_active(context: &Context, object: &MailCertificate) -> Result<SecretView, PassError> {
     let name = &object.spec.secret_name;
     let found = api(context, object).get_opt(name).await.map_err(PassError::api(format!("reading Secret {name}")))?;
-    Ok(found.map_or(SecretView::Absent, |secret| view(object, &secret)))
+    Ok(found
+        .map_or(SecretView::Absent, |secret| copy(context, object, &secret).unwrap_or_else(|| view(object, &secret))))
+}
+
+/// The copy of the system certificate for the MailDomain that this MailCertificate belongs to.
+fn copy(context: &Context, object: &MailCertificate, secret: &Secret) -> Option<SecretView> {
+    let labels = secret.labels();
+    let domain = labels.get(keys::DOMAIN).filter(|_| !labels.contains_key(keys::OWNER))?;
+    let owner = object.owner_references().iter().find(|o| o.controller == Some(true))?;
+    if labels.get(keys::MANAGED_BY).map(String::as_str) != Some(keys::MANAGER) || owner.name != *domain {
+        return None;
+    }
+    let found = context.kinds.domains.get(&(object.namespace().unwrap_or_default(), domain.clone()));
+    let is_disabled = found.filter(|d| d.uid().as_ref() == Some(&owner.uid)).map(|d| d.spec.certificate.disabled);
+    // One that is not known is taken for disabled: nothing is written over on a guess.
+    let stays = is_disabled.unwrap_or(true);
+    Some(SecretView::Copy { resource_version: secret.resource_version().unwrap_or_default(), stays })
 }
 
 fn view(object: &MailCertificate, secret: &Secret) -> SecretView {
@@ -72,6 +88,9 @@ fn foreign(object: &MailCertificate, secret: &Secret) -> Option<String> {
     let belongs = match (manager, owner) {
         (Some(keys::MANAGER), Some(owner)) if owner == own => None,
         (Some(keys::MANAGER), Some(owner)) => Some(format!("belongs to MailCertificate {owner}")),
+        (Some(keys::MANAGER), None) if labels.contains_key(keys::DOMAIN) => {
+            Some(format!("holds a copy of the system certificate for MailDomain {}", labels[keys::DOMAIN]))
+        }
         (Some(other), _) => Some(format!("is managed by {other}")),
         (None, _) => Some("was not made by mailcert".to_owned()),
     };
@@ -234,10 +253,15 @@ async fn write(
             let mut annotations: BTreeMap<_, _> = annotations.into_iter().map(|(k, v)| (k, json!(v))).collect();
             // Taken away, where an issued certificate takes the temporary one's place.
             annotations.entry(keys::TEMPORARY.to_owned()).or_insert(json!(null));
+            // And where it takes that of a copy of the system certificate.
+            annotations.entry(keys::COPY_OF.to_owned()).or_insert(json!(null));
+            let labels = metadata.labels.unwrap_or_default();
+            let mut labels: BTreeMap<_, _> = labels.into_iter().map(|(k, v)| (k, json!(v))).collect();
+            labels.entry(keys::DOMAIN.to_owned()).or_insert(json!(null));
             let patch = json!({
                 "metadata": {
                     "resourceVersion": version,
-                    "labels": metadata.labels,
+                    "labels": labels,
                     "annotations": annotations,
                     "ownerReferences": metadata.owner_references,
                 },

@@ -46,9 +46,13 @@ impl Watcher<MailIssuer> for Watching {
 }
 
 impl Watcher<MailCertificate> for Watching {
-    fn changed(&self, object: &MailCertificate, _: bool) {
+    fn changed(&self, object: &MailCertificate, news: bool) {
         let own = key(object);
+        let was_system = self.relations.systems.of(&own.0).contains(&own);
         self.relations.certificate(object);
+        if object.spec.system || was_system {
+            self.tell_fallbacks(&own, news);
+        }
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
         if order.is_some() {
             self.open_orders.enter(&issuer_key(&object.spec.issuer_ref, &own.0), &own, usize::MAX);
@@ -68,6 +72,10 @@ impl Watcher<MailCertificate> for Watching {
         self.tell_domains(&own);
     }
     fn gone(&self, key: &Key) {
+        if self.relations.systems.of(&key.0).contains(key) {
+            self.relations.certificate_gone(key);
+            self.tell_fallbacks(key, true);
+        }
         self.relations.certificate_gone(key);
         self.challenges.remove(&format!("{}/{}", key.0, key.1));
         self.tls_challenges.remove(&format!("{}/{}", key.0, key.1));
@@ -85,9 +93,31 @@ impl Watching {
     }
 }
 
+impl Watching {
+    /// Those that use the namespace's system certificate, and with `news` those that could have the role.
+    fn tell_fallbacks(&self, system: &Key, news: bool) {
+        for domain in self.relations.fallbacks.of(&system.0) {
+            self.kinds.domains.trigger(&domain);
+        }
+        if news {
+            self.tell_systems(&system.0);
+        }
+    }
+
+    /// What could be the namespace's system certificate: who depends on it has changed.
+    fn tell_systems(&self, namespace: &str) {
+        for system in self.relations.systems.of(&namespace.to_owned()) {
+            self.kinds.certificates.trigger(&system);
+        }
+    }
+}
+
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        if news {
+            self.tell_systems(&key(object).0);
+        }
         if news && let Some(template) = &object.spec.certificate.template {
             let namespace = object.namespace().unwrap_or_default();
             self.kinds.issuers.trigger(&issuer_key(&template.issuer_ref, &namespace));
@@ -95,6 +125,7 @@ impl Watcher<MailDomain> for Watching {
     }
     fn gone(&self, key: &Key) {
         self.relations.domain_gone(key);
+        self.tell_systems(&key.0);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }
 }

@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::context::Context;
+use super::copies;
 use super::pass::PassError;
 use super::relations::key;
 use crate::api::domain::{MailDomain, Workload, WorkloadKind};
 use crate::api::keys;
-use crate::decide::domain::world::{CertificateView, WorkloadView};
+use crate::decide::domain::world::WorkloadView;
 
 /// Whether a MailDomain names this workload.
 pub fn names(domain: &MailDomain, kind: &str, name: &str, labels: &BTreeMap<String, String>) -> bool {
@@ -64,7 +65,7 @@ fn sharers(context: &Context, domain: &MailDomain) -> Vec<(std::sync::Arc<MailDo
     let others = others.filter_map(|k| context.kinds.domains.get(&k));
     others
         .filter_map(|other| {
-            let certificate = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&other)))?;
+            let certificate = copies::used_by(context, &other)?;
             let active = certificate.status.as_ref()?.active.as_ref()?;
             Some((other, active.fingerprint_sha256.clone()))
         })

@@ -61,10 +61,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [mailcert.dev]
   resources: [maildomains, mailissuers]
   verbs: [list, watch]
-# A MailDomain's template becomes a MailCertificate.
+# A MailDomain's template becomes a MailCertificate; delete: one whose MailDomain is disabled.
 - apiGroups: [mailcert.dev]
   resources: [mailcertificates]
-  verbs: [list, watch, create, patch]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [mailcert.dev]
   resources: [maildomains/status, mailcertificates/status, mailissuers/status]
   verbs: [patch]

@@ -20,6 +20,7 @@ mod repair;
 mod revocation;
 mod state;
 mod status;
+mod system;
 mod temporary;
 #[cfg(test)]
 mod tests;
@@ -77,8 +78,13 @@ impl Step {
 
 /// What to do next about a MailCertificate, and its status once that is done.
 pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
+    if let Some(step) = system::last_step(world) {
+        let status = world.object.status.clone().unwrap_or_default();
+        return Decision { actions: step.actions, status, wake: None };
+    }
     let mut state = State::fold(world);
     let mut step = next(&mut state);
+    step.actions.splice(0..0, system::finalizer(world));
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
         cert_manager::clean_up(&mut state, &mut step);
@@ -112,11 +118,16 @@ fn next(state: &mut State<'_>) -> Step {
     match &world.secret {
         SecretView::Foreign(message) => return Step::blocked(reason::SECRET_CONFLICT, message.clone()),
         SecretView::NotRead => return Step::act(vec![Action::ReadSecret]),
+        SecretView::Copy { stays: true, .. } => return Step::default(),
         // Labels and annotations asked for may have changed with the spec.
         SecretView::Unchanged if state.spec_is_new() && world.learnt.activated.is_none() => {
             return Step::act(vec![Action::ReadSecret]);
         }
-        SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) | SecretView::Temporary(_) => {}
+        SecretView::Unchanged
+        | SecretView::Absent
+        | SecretView::Ours(_)
+        | SecretView::Temporary(_)
+        | SecretView::Copy { .. } => {}
     }
     if let Some(step) = temporary::step(state, &wanted).or_else(|| repair::step(state)) {
         return step;
@@ -194,6 +205,7 @@ impl State<'_> {
         match &self.world.secret {
             SecretView::Ours(secret) => Some(secret.resource_version.clone()),
             SecretView::Temporary(temporary) => temporary.secret_resource_version.clone(),
+            SecretView::Copy { resource_version, .. } => Some(resource_version.clone()),
             SecretView::Unchanged => self.active.as_ref().and_then(|a| a.secret_resource_version.clone()),
             SecretView::Absent | SecretView::NotRead | SecretView::Foreign(_) => None,
         }

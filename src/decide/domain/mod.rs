@@ -10,6 +10,7 @@ pub mod workload;
 pub mod world;
 
 mod certificate;
+pub mod fallback;
 mod probes;
 mod rollout;
 mod status;
@@ -37,6 +38,7 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let certificate = Certificate::of(world);
     let mut actions = Vec::new();
     actions.extend(certificate::apply(world, &names));
+    actions.extend(fallback::actions(world));
     actions.extend(rollout::rolls(world, &certificate));
     let judgements: Vec<_> = names.targets.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
     let probes = probes::Plan::of(world, &names, &certificate, &judgements);
@@ -51,7 +53,8 @@ fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>)
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
-    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+    let overtaken = world.done.overtaken.then(|| later(world.now, SignedDuration::from_secs(2)));
+    dates.chain(permission).chain(overtaken).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -68,7 +71,22 @@ impl World {
                     old.found = view.found;
                 }
             }
+            Fact::Copied(copy) => self.learn_fallback(|f| f.copy = fallback::CopyView::Current(copy)),
+            Fact::CopyOvertaken => self.done.overtaken = true,
+            Fact::SecretRemoved(name) => self.learn_fallback(|f| f.leftovers.retain(|l| *l != name)),
+            Fact::CertificateRemoved => self.learn_fallback(|f| f.own = None),
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
+        }
+    }
+}
+
+impl World {
+    /// What becomes of the copy decides which certificate is in use.
+    fn learn_fallback(&mut self, change: impl FnOnce(&mut fallback::Fallback)) {
+        let Some(fallback) = &mut self.fallback else { return };
+        change(fallback);
+        if !fallback.is_ending {
+            self.certificate = fallback.in_use(&self.object);
         }
     }
 }

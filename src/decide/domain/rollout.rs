@@ -19,7 +19,10 @@ fn wanted(view: &WorkloadView, fingerprint: &str) -> String {
 
 /// The restarts that are due. None for a certificate that nobody would accept.
 pub(super) fn rolls(world: &World, certificate: &Certificate<'_>) -> Vec<Action> {
-    let Some(active) = certificate.valid().filter(|_| world.forbidden.is_none()) else { return Vec::new() };
+    // A pod that is restarted before its Secret has the certificate would start with another one.
+    let is_mounted = world.fallback.as_ref().is_none_or(|f| f.is_ending || f.own.is_some() || f.is_in_place());
+    let may = world.forbidden.is_none() && is_mounted;
+    let Some(active) = certificate.valid().filter(|_| may) else { return Vec::new() };
     let roll = |view: &WorkloadView| {
         let value = wanted(view, &active.fingerprint_sha256);
         let is_done = world.done.rolled.contains(&(view.kind, view.name.clone()));

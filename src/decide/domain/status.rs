@@ -8,6 +8,7 @@ use crate::api::reasons::{condition, domain as reason};
 use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
+use super::fallback::CopyView;
 use super::names::Names;
 use super::verdict::Judgement;
 use super::world::{ProbeTarget, World};
@@ -68,7 +69,7 @@ pub(super) fn status(
     MailDomainStatus {
         observed_generation: generation,
         conditions: conditions.finish(),
-        certificate: certificate_status(certificate),
+        certificate: certificate_status(world, certificate),
         endpoint_problems: problems(names, &endpoints),
         endpoints,
         workloads,
@@ -109,6 +110,7 @@ fn is_under_way(ready: &Said) -> bool {
     let reasons = [
         reason::CERTIFICATE_NOT_READY,
         reason::CERTIFICATE_NOT_FOUND,
+        reason::COPY_PENDING,
         reason::NAME_MISSING,
         reason::ROLLING_OUT,
         reason::NOT_PROBED,
@@ -116,13 +118,22 @@ fn is_under_way(ready: &Said) -> bool {
     ready.state == State::False && reasons.contains(&ready.reason)
 }
 
-fn certificate_status(certificate: &Certificate<'_>) -> Option<DomainCertificateStatus> {
-    let object = certificate.object()?;
+fn certificate_status(world: &World, certificate: &Certificate<'_>) -> Option<DomainCertificateStatus> {
+    let fallback = world.fallback.as_ref().filter(|f| !f.is_ending);
+    let Some(_) = certificate.object() else {
+        // Which Secret pods mount is not forgotten while there is nothing to put into it.
+        let old = world.object.status.as_ref().and_then(|s| s.certificate.clone());
+        return old.filter(|_| fallback.is_some());
+    };
+    let copy = fallback.and_then(|f| match &f.copy {
+        CopyView::Current(copy) => Some(copy.clone()),
+        _ => None,
+    });
     Some(DomainCertificateStatus {
         name: certificate.name(),
-        secret_name: object.spec.secret_name.clone(),
-        system: false,
-        copy: None,
+        secret_name: certificate.secret.to_owned(),
+        system: fallback.is_some_and(|f| f.own.is_none() || f.is_in_place()),
+        copy,
         fingerprint_sha256: certificate.active.map(|r| r.fingerprint_sha256.clone()),
         not_after: certificate.active.map(|r| r.not_after.clone()),
     })

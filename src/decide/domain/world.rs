@@ -7,8 +7,9 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::fallback::Fallback;
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
-use crate::api::domain::{MailDomain, WorkloadKind};
+use crate::api::domain::{CopyStatus, MailDomain, WorkloadKind};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::pki::{Anchors, Chain, PemLimits};
 
@@ -21,6 +22,8 @@ pub struct World {
     pub now: Timestamp,
     /// Its MailCertificate.
     pub certificate: CertificateView,
+    /// The copy of the system certificate, where this MailDomain has none of its own, or had none until now.
+    pub fallback: Option<Fallback>,
     /// The workloads that it names, selectors resolved, each one once.
     pub workloads: Vec<WorkloadView>,
     /// What the endpoints served when they were last looked at, by [`ProbeTarget::key`]. Lives in memory: the caller
@@ -41,6 +44,7 @@ impl World {
             object,
             now,
             certificate,
+            fallback: None,
             workloads: Vec::new(),
             looks: BTreeMap::new(),
             forbidden: None,
@@ -61,6 +65,8 @@ pub fn anchors(ca_crt: Option<&[u8]>) -> Anchors {
 pub struct Done {
     /// The MailCertificate was written.
     pub applied: bool,
+    /// Somebody else wrote the Secret that was to get a copy: look again.
+    pub overtaken: bool,
     /// Workloads that were restarted.
     pub rolled: BTreeSet<(WorkloadKind, String)>,
     /// Endpoints that were looked at.
@@ -81,6 +87,11 @@ pub enum CertificateView {
         name: String,
         /// Who controls it (`MailDomain/other`), if anybody does.
         owner: Option<String>,
+    },
+    /// The MailDomain's certificate is disabled, and the namespace has no system certificate.
+    NoSystem {
+        /// The MailDomain's name.
+        name: String,
     },
     /// It exists, and this MailDomain may use it.
     Found(Arc<MailCertificate>),
@@ -240,6 +251,32 @@ pub enum Action {
         /// The annotation's value.
         value: String,
     },
+    /// Copy the system certificate's Secret: everything in one update, to the resourceVersions that must still hold. Brings
+    /// [`Fact::Copied`] or [`Fact::CopyOvertaken`].
+    CopySystem {
+        /// The system certificate.
+        certificate: String,
+        /// Its Secret.
+        from: String,
+        /// The resourceVersion that it must have.
+        source: String,
+        /// The Secret to write.
+        to: String,
+        /// The resourceVersion that it must have; none: it must not exist.
+        over: Option<String>,
+    },
+    /// Delete the Secret of a revision of the former certificate. Brings [`Fact::SecretRemoved`].
+    RemoveSecret {
+        /// Its name.
+        name: String,
+    },
+    /// Delete the former certificate. Brings [`Fact::CertificateRemoved`].
+    RemoveCertificate {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
 }
@@ -251,6 +288,14 @@ pub enum Fact {
     CertificateApplied(Arc<MailCertificate>),
     /// The workload as the API server has it now. [`WorkloadView::also`] is kept from before.
     Rolled(WorkloadView),
+    /// The copy as it was written.
+    Copied(CopyStatus),
+    /// Somebody else wrote one of the Secrets meanwhile.
+    CopyOvertaken,
+    /// The Secret is gone.
+    SecretRemoved(String),
+    /// The former certificate is gone.
+    CertificateRemoved,
     /// What an endpoint showed.
     Probed {
         /// [`ProbeTarget::key`].
@@ -269,6 +314,11 @@ impl fmt::Display for Action {
                 write!(f, "write MailCertificate {name} for {}", spec.dns_names.join(", "))
             }
             Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
+            Self::CopySystem { certificate, to, .. } => {
+                write!(f, "copy the system certificate, MailCertificate {certificate}, to Secret {to}")
+            }
+            Self::RemoveSecret { name } => write!(f, "delete Secret {name} of the former certificate"),
+            Self::RemoveCertificate { name, .. } => write!(f, "delete the former MailCertificate {name}"),
             Self::Probe(target) => write!(f, "look at {}", target.key),
         }
     }

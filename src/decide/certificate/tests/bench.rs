@@ -206,6 +206,7 @@ impl Bench {
             Some(_) => SecretView::NotRead,
         };
         World {
+            system: Default::default(),
             object: Arc::new(self.object.clone()),
             now: self.now,
             rival: self.rival.clone(),
