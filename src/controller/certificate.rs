@@ -1,27 +1,26 @@
 //! MailCertificate: observe and act.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{PartialObjectMeta, Patch};
+use kube::api::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
 
 use super::challenges::Published;
 use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
-use super::relations::{issuer_key, key};
-use super::{authority, challenges, copies, exposures, order, preflight, requests, secrets, views};
+use super::relations::{issuer_of, key};
+use super::{authority, challenges, exposures, order, preflight, requests, secrets, system, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{
-    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure, SystemView,
+    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
 };
 use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
@@ -50,7 +49,7 @@ impl Subject for Certificates {
         };
         Ok(World {
             rival: rival(context, &object, &own),
-            system: system_view(context, &object, &own),
+            system: system::view(context, &object, &own),
             secret: secret_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
@@ -104,7 +103,7 @@ impl Subject for Certificates {
     fn keep(context: &Context, world: &World, status: &MailCertificateStatus) {
         let (namespace, name) = key(&*world.object);
         let sample = CertificateSample {
-            issuer: world.object.spec.issuer_ref.name.clone(),
+            issuer: world.object.spec.issuer_ref.as_ref().map(|i| i.name.clone()).unwrap_or_default(),
             ready: conditions::is_true(&status.conditions, condition::READY),
             not_after: status.active.as_ref().map(|a| a.not_after.0.as_second()),
             renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
@@ -123,11 +122,12 @@ impl Subject for Certificates {
                 context.published.set(own.clone(), Published { object: world.object.clone(), records });
             }
         }
-        match order {
-            Some(_) => drop(context.open_orders.enter(&issuer_of(&world.object), &own, usize::MAX)),
+        match (order, issuer_of(&world.object)) {
+            (Some(_), Some(issuer)) => drop(context.open_orders.enter(&issuer, &own, usize::MAX)),
             // One that is held back stays in the row.
-            None if matches!(world.learnt.reserved, Some(Err(_))) => {}
-            None => context.next_order(context.open_orders.leave(&issuer_of(&world.object), &own)),
+            _ if matches!(world.learnt.reserved, Some(Err(_))) => {}
+            (None, Some(issuer)) => context.next_order(context.open_orders.leave(&issuer, &own)),
+            (_, None) => {}
         }
         if let Some(answer) = &world.learnt.renewal_info {
             let uid = world.object.uid().unwrap_or_default();
@@ -180,7 +180,7 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
         }
         Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
-        Action::Preflight { asked } => match context.kinds.issuers.get(&issuer_of(object)) {
+        Action::Preflight { asked } => match issuer_of(object).and_then(|at| context.kinds.issuers.get(&at)) {
             Some(issuer) => Ok(preflight::look(&context.dns, &issuer, asked).await),
             None => Ok(Fact::Overtaken),
         },
@@ -206,8 +206,8 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         }
         Action::FetchRenewalInfo { certificate_id } => order::renewal_info(context, object, certificate_id).await,
         Action::Revoke { pair, reason } => order::revoke(context, object, &pair, reason).await,
-        Action::Hold => set_finalizer(context, object, true).await,
-        Action::Release => set_finalizer(context, object, false).await,
+        Action::Hold => system::set_finalizer(context, object, true).await,
+        Action::Release => system::set_finalizer(context, object, false).await,
         Action::WriteTemporary { key, leaf, over } => {
             match sign(0, KeySource::Generate(key), None, leaf, Origin::default()).await {
                 Fact::Issued(fresh) => secrets::write_temporary(context, object, &fresh.pair, over.as_deref()).await,
@@ -221,50 +221,6 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         Action::LookAtRequest { name } => requests::look(context, object, &name).await,
         Action::DeleteRequest { name } => requests::delete(context, object, &name).await,
     }
-}
-
-/// Its part as the namespace's system certificate. Those that name it by `ref` depend on it as well.
-fn system_view(context: &Context, object: &MailCertificate, own: &Key) -> SystemView {
-    if !object.spec.system {
-        return SystemView::default();
-    }
-    let holder = copies::system_of(context, &own.0).map(|c| c.name_any()).filter(|name| *name != own.1);
-    if holder.is_some() {
-        return SystemView { holder, dependents: Vec::new() };
-    }
-    let by_name = context.relations.domains.of(own);
-    let users = context.relations.fallbacks.of(&own.0).into_iter().chain(by_name);
-    let alive = users.filter(|user| {
-        let domain = context.kinds.domains.get(user);
-        // Its own certificate is not what a MailDomain with a template falls back to.
-        domain.is_some_and(|d| d.metadata.deletion_timestamp.is_none() && d.spec.certificate.template.is_none())
-    });
-    let names: BTreeSet<String> = alive.map(|user| user.1).collect();
-    SystemView { holder, dependents: names.into_iter().collect() }
-}
-
-/// Puts the finalizer on or takes it off, where the object is still as it was read.
-async fn set_finalizer(context: &Context, object: &MailCertificate, is_wanted: bool) -> Result<Fact, PassError> {
-    let mut finalizers: Vec<String> = object.finalizers().to_vec();
-    finalizers.retain(|f| f != keys::SYSTEM_FINALIZER);
-    finalizers.extend(is_wanted.then(|| keys::SYSTEM_FINALIZER.to_owned()));
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-    let api: Api<MailCertificate> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    match api.patch(&object.name_any(), &secrets::params(), &Patch::Merge(patch)).await {
-        Ok(written) => {
-            if written.metadata.deletion_timestamp.is_none() || is_wanted {
-                context.kinds.certificates.remember(written);
-            }
-            Ok(Fact::Held(is_wanted))
-        }
-        Err(kube::Error::Api(s)) if s.code == 404 => Ok(Fact::Held(false)),
-        Err(kube::Error::Api(s)) if s.code == 409 => Ok(Fact::Overtaken),
-        Err(e) => Err(PassError::api(format!("writing the finalizer of MailCertificate {}", object.name_any()))(e)),
-    }
-}
-
-fn issuer_of(object: &MailCertificate) -> Key {
-    issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default())
 }
 
 /// The MailCertificate that claimed the same Secret earlier, if there is one.
@@ -325,7 +281,7 @@ async fn view_issuer(
     own: &Key,
     now: Timestamp,
 ) -> Result<IssuerView, PassError> {
-    let at = issuer_key(&object.spec.issuer_ref, &own.0);
+    let Some(at) = issuer_of(object) else { return Ok(IssuerView::NotFound) };
     let Some(issuer) = context.kinds.issuers.get(&at) else { return Ok(IssuerView::NotFound) };
     let labels = namespace_labels(context, &issuer, &at, &own.0).await;
     if let Err(why) = issuer::allows(&issuer, &at.0, &own.0, labels.as_ref()) {

@@ -1,7 +1,6 @@
 //! The Secret of a MailDomain whose own certificate is disabled: a copy of the system certificate's.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, Patch, Preconditions};
@@ -12,35 +11,14 @@ use super::context::Context;
 use super::pass::PassError;
 use super::relations::key;
 use super::secrets::{TLS, params, post};
+use super::system::{belongs_to, system_of};
 use crate::api::domain::CopyStatus;
 use crate::api::{MailCertificate, MailDomain, keys};
 use crate::decide::domain::fallback::{CopyView, Fallback};
-use crate::decide::domain::world::{CertificateView, Fact};
-use crate::decide::system;
+use crate::decide::domain::world::Fact;
 
 /// What begins so is mailcert's own.
 const OWN_PREFIX: &str = "mailcert.dev/";
-
-/// The system certificate of a namespace.
-pub fn system_of(context: &Context, namespace: &str) -> Option<Arc<MailCertificate>> {
-    let named = context.relations.systems.of(&namespace.to_owned());
-    system::holder(named.iter().filter_map(|key| context.kinds.certificates.get(key)).collect())
-}
-
-/// The MailCertificate that a MailDomain uses, wherever it comes from.
-pub fn used_by(context: &Context, domain: &MailDomain) -> Option<Arc<MailCertificate>> {
-    let namespace = domain.namespace().unwrap_or_default();
-    let named = context.kinds.certificates.get(&(namespace.clone(), CertificateView::name_for(domain)));
-    match domain.spec.certificate.disabled {
-        true => named.filter(|c| belongs_to(c, domain)).or_else(|| system_of(context, &namespace)),
-        false => named,
-    }
-}
-
-fn belongs_to(certificate: &MailCertificate, domain: &MailDomain) -> bool {
-    let controller = certificate.owner_references().iter().find(|o| o.controller == Some(true));
-    controller.is_some_and(|o| Some(&o.uid) == domain.metadata.uid.as_ref())
-}
 
 /// What there is of a copy: for a MailDomain whose certificate is disabled, or was until now.
 ///

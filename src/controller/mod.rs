@@ -33,6 +33,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod system;
 mod turns;
 mod views;
 mod watching;

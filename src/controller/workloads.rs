@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::context::Context;
-use super::copies;
 use super::pass::PassError;
 use super::relations::key;
+use super::system;
 use crate::api::domain::{MailDomain, Workload, WorkloadKind};
 use crate::api::keys;
 use crate::decide::domain::world::WorkloadView;
@@ -65,7 +65,7 @@ fn sharers(context: &Context, domain: &MailDomain) -> Vec<(std::sync::Arc<MailDo
     let others = others.filter_map(|k| context.kinds.domains.get(&k));
     others
         .filter_map(|other| {
-            let certificate = copies::used_by(context, &other)?;
+            let certificate = system::used_by(context, &other)?;
             let active = certificate.status.as_ref()?.active.as_ref()?;
             Some((other, active.fingerprint_sha256.clone()))
         })
