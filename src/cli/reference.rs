@@ -40,6 +40,7 @@ pub fn conditions() -> String {
         ("Reasons on a MailIssuer", reasons::issuer::MEANINGS),
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
+        ("Codes of findings about a certificate, in imports and `mailcert inspect`", reasons::import::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
     ];
