@@ -132,6 +132,8 @@ words! {
     REQUEST_PENDING = "RequestPending",
     /// cert-manager, or its approver, refuses the CertificateRequest.
     REQUEST_REFUSED = "RequestRefused",
+    /// What the source of an import holds cannot be used.
+    IMPORT_INVALID = "ImportInvalid",
     /// What was issued is not what was asked for.
     ISSUED_INVALID = "IssuedInvalid",
     /// Signing failed.
