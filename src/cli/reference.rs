@@ -35,7 +35,7 @@ pub fn conditions() -> String {
         "# Conditions and reasons\n\nMade from the code. A condition's message says what is wrong with this \
                     object and what to do; the reason is the word to match on.\n"
             .to_owned();
-    let sections: [(&str, &[(&str, &str)]); 6] = [
+    let sections: &[(&str, &[(&str, &str)])] = &[
         ("Conditions", reasons::condition::MEANINGS),
         ("Reasons on a MailIssuer", reasons::issuer::MEANINGS),
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
