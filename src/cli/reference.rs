@@ -46,7 +46,7 @@ pub fn conditions() -> String {
     ];
     for (title, meanings) in sections {
         page.push_str(&format!("\n## {title}\n\n| word | means |\n|---|---|\n"));
-        for (word, meaning) in meanings {
+        for (word, meaning) in *meanings {
             page.push_str(&format!("| `{word}` | {} |\n", meaning.trim()));
         }
     }
