@@ -154,7 +154,7 @@ pub struct PasswordRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
     pub name: String,
-    /// The key in it. White space at its end is not part of the password.
+    /// The key in it.
     #[serde(default = "PasswordRef::default_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
     pub key: String,

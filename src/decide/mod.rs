@@ -15,6 +15,7 @@ pub mod guard;
 pub mod issuer;
 pub mod jitter;
 pub mod system;
+pub mod trust_bundle;
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -20,6 +20,7 @@ mod jwk;
 pub mod key;
 pub mod names;
 mod pem_blocks;
+pub mod removed;
 pub mod sign;
 pub mod subject;
 #[cfg(test)]
@@ -37,7 +38,8 @@ pub use fingerprint::{Fingerprint, FingerprintError};
 pub use key::{KeyAlgorithm, KeyError, KeySpec, PrivateKey};
 pub use names::{NameError, UrlError, covers, host_of_url, to_ascii, to_ascii_email};
 pub use pem_blocks::PemError;
+pub use removed::{RemovedRoot, removed_root};
 pub use sign::{CaError, CaKeyPair, LeafSpec, SignError, self_signed};
 pub use subject::{Subject, SubjectError, SubjectSpec, Usage};
-pub use trust::{Anchors, ChainVerdict, judge_chain, judge_name, judge_path, mozilla_roots};
+pub use trust::{Anchors, ChainVerdict, judge_chain, judge_name, judge_path, mozilla_certificates, mozilla_roots};
 pub use validate::{Defect, Expected, validate_issued};

@@ -42,7 +42,10 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     actions.extend(rollout::rolls(world, &certificate));
     let judgements: Vec<_> = names.targets.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
     let probes = probes::Plan::of(world, &names, &certificate, &judgements);
-    actions.extend(probes.due().map(Action::Probe));
+    // What endpoints serve before the copy is in place is not worth a look.
+    if !actions.iter().any(|a| matches!(a, Action::CopySystem { .. })) {
+        actions.extend(probes.due().map(Action::Probe));
+    }
     let status = status::status(world, &names, &certificate, judgements);
     Decision { actions, status, wake: wake(world, &certificate, &probes) }
 }

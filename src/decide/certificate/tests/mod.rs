@@ -15,4 +15,5 @@ mod renewal_info;
 mod revocation;
 mod secret;
 mod stuck;
+mod system;
 mod temporary;

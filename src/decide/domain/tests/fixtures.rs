@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api::certificate::{MailCertificate, MailCertificateStatus, Revision};
-use crate::api::domain::{MailDomain, MailDomainStatus, WorkloadKind};
+use crate::api::domain::{CopyStatus, MailDomain, MailDomainStatus, WorkloadKind};
 use crate::decide::Decision;
 use crate::decide::domain::world::{
     Action, CertificateView, Fact, LookFailure, Progress, Served, WorkloadFound, WorkloadView, World, anchors,
@@ -207,6 +207,12 @@ impl Outside {
                 view.kind = *kind;
                 Fact::Rolled(view)
             }
+            Action::CopySystem { source, .. } => Fact::Copied(CopyStatus {
+                source_resource_version: source.clone(),
+                resource_version: "copied".to_owned(),
+            }),
+            Action::RemoveSecret { name } => Fact::SecretRemoved(name.clone()),
+            Action::RemoveCertificate { .. } => Fact::CertificateRemoved,
             Action::Probe(target) => {
                 Fact::Probed { key: target.key.clone(), at: world.now, result: self.endpoints.clone() }
             }

@@ -1,6 +1,7 @@
 //! Tables and properties of the decisions about a MailDomain.
 
 mod conditions;
+mod fallback;
 mod fixtures;
 mod names;
 mod probes;
