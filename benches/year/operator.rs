@@ -105,6 +105,7 @@ impl Operator {
             password: PasswordView::NotWanted,
             revisions: cell.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            dependents: Vec::new(),
             next_renewal_check,
             learnt: Learnt::default(),
         }
