@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::caches::{Kinds, Watcher};
 use super::index::Key;
 use super::open_orders::OpenOrders;
-use super::relations::{Relations, issuer_key, key};
+use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::operating::metrics::Metrics;
@@ -50,8 +50,8 @@ impl Watcher<MailCertificate> for Watching {
         let own = key(object);
         self.relations.certificate(object);
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
-        if order.is_some() {
-            self.open_orders.enter(&issuer_key(&object.spec.issuer_ref, &own.0), &own, usize::MAX);
+        if let (Some(_), Some(issuer)) = (order, issuer_of(object)) {
+            self.open_orders.enter(&issuer, &own, usize::MAX);
         }
         let open = order.map(|o| &o.challenges[..]).unwrap_or_default();
         let of = |kind| open.iter().filter(move |c| c.type_ == kind);
@@ -88,9 +88,10 @@ impl Watching {
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
-        if news && let Some(template) = &object.spec.certificate.template {
+        let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
+        if let Some(issuer) = issuer.filter(|_| news) {
             let namespace = object.namespace().unwrap_or_default();
-            self.kinds.issuers.trigger(&issuer_key(&template.issuer_ref, &namespace));
+            self.kinds.issuers.trigger(&issuer_key(issuer, &namespace));
         }
     }
     fn gone(&self, key: &Key) {

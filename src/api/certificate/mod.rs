@@ -1,5 +1,6 @@
 //! MailCertificate: one key pair and its certificate.
 
+mod import;
 mod status;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
+pub use import::{Import, ImportFormat, ImportKeys, PasswordRef};
 pub use status::{
     Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
     PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
@@ -35,24 +37,35 @@ pub use status::{
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
+    printcolumn(name = "Imported from", type_ = "string", json_path = ".spec.import.secretRef.name", priority = "1"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.active.notAfter"),
     printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime", priority = "1"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.active.revision", priority = "1"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("!has(self.commonName) || self.dnsNames.exists(n, n == self.commonName)").message("commonName must be one of dnsNames: clients ignore a CN that is not also a SAN").field_path(".commonName"))]
+#[x_kube(validation = Rule::new("has(self.issuerRef) != has(self.import)").message("exactly one of issuerRef and import must be set"))]
+#[x_kube(validation = Rule::new("has(self.import) || (has(self.dnsNames) && self.dnsNames.size() > 0)").message("dnsNames must name at least one name, unless the certificate is imported").field_path(".dnsNames"))]
+#[x_kube(validation = Rule::new("!has(self.import) || self.import.secretRef.name != self.secretName").message("import.secretRef must name another Secret than secretName: the operator writes that one, and never the source"))]
+#[x_kube(validation = Rule::new("!has(self.import) || (!has(self.commonName) && !has(self.subject) && !has(self.emailAddresses) && !has(self.duration) && !(has(self.issueTemporary) && self.issueTemporary))").message("commonName, subject, emailAddresses, duration and issueTemporary go with issuerRef: what is imported is taken as it is"))]
+#[x_kube(validation = Rule::new("!has(self.commonName) || (has(self.dnsNames) && self.dnsNames.exists(n, n == self.commonName))").message("commonName must be one of dnsNames: clients ignore a CN that is not also a SAN").field_path(".commonName"))]
 #[serde(rename_all = "camelCase")]
 pub struct MailCertificateSpec {
-    /// The MailIssuer that signs.
-    pub issuer_ref: IssuerRef,
+    /// The MailIssuer that signs. Exactly one of issuerRef and import must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+    /// Key and certificate from a Secret, in place of issuerRef.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
     /// The Secret that pods mount. It belongs to this MailCertificate alone and is never written when it belongs to
     /// something else. Cannot change while a certificate is active.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
     pub secret_name: String,
     /// DNS names that the certificate must carry as SANs, in A-labels or Unicode; a wildcard is a whole left-most
-    /// label (`*.example.com`). The order does not matter; a change is a new revision.
-    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
+    /// label (`*.example.com`). The order does not matter; a change is a new revision. A certificate that is imported
+    /// must cover them; there may be none then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
     pub dns_names: Vec<String>,
     /// Old DNS names that clients still use. One that cannot be validated never blocks the others.
     #[serde(default, rename = "legacyDNSNames", skip_serializing_if = "Vec::is_empty")]

@@ -81,8 +81,9 @@ pub struct Revision {
     pub issuer: String,
     /// The DNS names among its SANs.
     pub dns_names: Vec<String>,
-    /// The MailIssuer that signed it.
-    pub issuer_ref: IssuerRef,
+    /// The MailIssuer that signed it; none: it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
     /// Algorithm and size of its key (`ECDSA P-256`).
     pub key: String,
     /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.

@@ -103,10 +103,11 @@ impl<'a> State<'a> {
         self.findings.sort();
     }
 
-    /// The issuer that the spec names, with its namespace.
-    pub fn issuer_ref(&self) -> IssuerRef {
-        let namespace = self.spec.issuer_ref.namespace.clone().or_else(|| self.world.object.namespace());
-        IssuerRef { name: self.spec.issuer_ref.name.clone(), namespace }
+    /// The issuer that the spec names, with its namespace; none: the certificate is imported.
+    pub fn issuer_ref(&self) -> Option<IssuerRef> {
+        let named = self.spec.issuer_ref.as_ref()?;
+        let namespace = named.namespace.clone().or_else(|| self.world.object.namespace());
+        Some(IssuerRef { name: named.name.clone(), namespace })
     }
 
     /// The renew annotation's value.
@@ -332,7 +333,7 @@ impl<'a> State<'a> {
             not_after: Time(leaf.not_after),
             issuer: leaf.issuer.clone(),
             dns_names,
-            issuer_ref: origin.issuer.clone().unwrap_or_else(|| self.issuer_ref()),
+            issuer_ref: origin.issuer.clone().or_else(|| self.issuer_ref()),
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),

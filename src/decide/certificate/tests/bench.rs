@@ -70,9 +70,15 @@ pub fn failure(pace: crate::decide::backoff::Pace, reason: &'static str, message
     StepFailure { pace, reason, message: message.to_owned(), retry_after: None, order_lost: false }
 }
 
+/// A reference to a MailIssuer of the same namespace.
+pub fn named(issuer: &str) -> Option<IssuerRef> {
+    Some(IssuerRef { name: issuer.to_owned(), namespace: None })
+}
+
 pub fn spec(names: &[&str]) -> MailCertificateSpec {
     MailCertificateSpec {
-        issuer_ref: IssuerRef { name: "issuer".to_owned(), namespace: None },
+        issuer_ref: named("issuer"),
+        import: None,
         secret_name: "mail-tls".to_owned(),
         dns_names: names.iter().map(|n| (*n).to_owned()).collect(),
         legacy_dns_names: Vec::new(),

@@ -81,7 +81,7 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         not_after: Time(leaf.not_after),
         issuer: leaf.issuer.clone(),
         dns_names: leaf.dns_names.clone(),
-        issuer_ref: serde_json::from_value(json!({"name": "ours"})).unwrap(),
+        issuer_ref: Some(serde_json::from_value(json!({"name": "ours"})).unwrap()),
         key: "ECDSA P-256".to_owned(),
         request_sha256: None,
         authority_spki_sha256: None,
