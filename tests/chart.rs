@@ -79,6 +79,8 @@ fn narrowed_secrets_and_workloads_are_bound_only_where_told() {
             "maildomains: list,watch",
             "mailissuers/status: patch",
             "mailissuers: list,watch",
+            "mailtrustbundles/status: patch",
+            "mailtrustbundles: list,watch,patch",
             "namespaces: get",
         ])
     );

@@ -13,6 +13,7 @@ pub mod revocation;
 pub mod schema;
 pub mod solver;
 pub mod trust_bundle;
+pub mod window;
 
 pub use certificate::{MailCertificate, MailCertificateSpec, MailCertificateStatus};
 pub use domain::{MailDomain, MailDomainSpec, MailDomainStatus};

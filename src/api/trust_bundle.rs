@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::certificate::{DeletionPolicy, Finding};
+use super::certificate::{DeletionPolicy, Finding, PasswordRef};
 use super::schema;
 
 /// Trust anchors for mail servers and clients: the Mozilla roots, own CA certificates, or both, in ConfigMaps.
@@ -145,24 +145,6 @@ pub struct Truststore {
 impl Truststore {
     fn default_key() -> String {
         "truststore.p12".to_owned()
-    }
-}
-
-/// A password in a Secret of the same namespace.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
-pub struct PasswordRef {
-    /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
-    pub name: String,
-    /// The key in it.
-    #[serde(default = "PasswordRef::default_key")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
-    pub key: String,
-}
-
-impl PasswordRef {
-    fn default_key() -> String {
-        "password".to_owned()
     }
 }
 

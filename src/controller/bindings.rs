@@ -151,6 +151,9 @@ impl Bindings {
         for object in self.kinds.domains.all().iter().filter(|o| there(&key(&***o))) {
             self.kinds.domains.trigger(&key(&**object));
         }
+        for object in self.kinds.trust_bundles.all().iter().filter(|o| there(&key(&***o))) {
+            self.kinds.trust_bundles.trigger(&key(&**object));
+        }
         for object in self.kinds.issuers.all().iter().filter(|o| there(&key(&***o))) {
             self.kinds.issuers.trigger(&key(&**object));
         }
@@ -197,6 +200,12 @@ impl Bindings {
             if known.map(|c| c.resource_version) != version {
                 self.kinds.domains.trigger(&user);
             }
+        }
+        for user in self.relations.passwords.of(secret) {
+            self.kinds.certificates.trigger(&user);
+        }
+        for user in self.relations.bundle_secrets.of(secret) {
+            self.kinds.trust_bundles.trigger(&user);
         }
         for user in self.relations.issuers.of(secret) {
             self.kinds.issuers.trigger(&user);

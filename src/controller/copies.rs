@@ -147,7 +147,10 @@ pub async fn copy(
         (keys::MANAGED_BY.to_owned(), keys::MANAGER.to_owned()),
         (keys::DOMAIN.to_owned(), domain.name_any()),
     ]);
-    let annotations = BTreeMap::from([(keys::COPY_OF.to_owned(), certificate.to_owned())]);
+    // Which keys are outputs is for the certificate to know that takes the Secret over one day.
+    let outputs = original.annotations().get(keys::OUTPUTS).map(|list| (keys::OUTPUTS.to_owned(), list.clone()));
+    let own = (keys::COPY_OF.to_owned(), certificate.to_owned());
+    let annotations: BTreeMap<String, String> = outputs.into_iter().chain([own]).collect();
     let written = match over {
         None => {
             let metadata = ObjectMeta {

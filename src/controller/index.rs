@@ -54,6 +54,11 @@ impl<T: Eq + Hash + Clone> Index<T> {
         write(&self.inner).clear(object);
     }
 
+    /// Everything that is pointed at.
+    pub fn targets(&self) -> Vec<T> {
+        read(&self.inner).by_target.keys().cloned().collect()
+    }
+
     /// Who points at `target`.
     pub fn of(&self, target: &T) -> Vec<Key> {
         read(&self.inner).by_target.get(target).cloned().unwrap_or_default()

@@ -13,6 +13,7 @@ mod bindings;
 mod caches;
 mod certificate;
 mod challenges;
+mod config_maps;
 mod context;
 mod copies;
 mod domain;
@@ -24,6 +25,7 @@ mod news;
 mod open_orders;
 mod operator;
 mod order;
+mod outputs;
 mod pass;
 mod preflight;
 mod queue;
@@ -34,6 +36,7 @@ mod resolvers;
 mod runner;
 mod secrets;
 mod system;
+pub mod trust_bundle;
 mod turns;
 mod views;
 mod watching;
@@ -52,6 +55,8 @@ pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("mailcert.dev", "mailcertificates", "status", &["patch"], "MailCertificates"),
     ("mailcert.dev", "maildomains", "", &["list", "watch"], "MailDomains"),
     ("mailcert.dev", "maildomains", "status", &["patch"], "MailDomains"),
+    ("mailcert.dev", "mailtrustbundles", "", &["list", "watch", "patch"], "MailTrustBundles"),
+    ("mailcert.dev", "mailtrustbundles", "status", &["patch"], "MailTrustBundles"),
     ("", "secrets", "", &["get", "list", "watch", "create", "patch", "delete"], "certificates and keys"),
     ("apps", "deployments", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),

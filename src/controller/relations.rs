@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
 use crate::api::certificate::IssuerRef;
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::decide::domain::fallback::Fallback;
 use crate::decide::domain::world::CertificateView;
 use crate::decide::issuer::account_key_secret;
@@ -15,6 +15,8 @@ use crate::decide::issuer::account_key_secret;
 pub struct Relations {
     /// Secret to the MailCertificates that claim it.
     pub claims: Index<Key>,
+    /// Secret to the MailCertificates whose PKCS#12 stores have their password from it.
+    pub passwords: Index<Key>,
     /// MailIssuer to the MailCertificates that use it.
     pub users: Index<Key>,
     /// MailCertificate to the MailDomains that use it.
@@ -27,6 +29,10 @@ pub struct Relations {
     pub fallbacks: Index<String>,
     /// Secret to the MailDomains for which it holds, or is to hold, a copy of the system certificate.
     pub copies: Index<Key>,
+    /// ConfigMap to the MailTrustBundles that read or write it.
+    pub bundle_maps: Index<Key>,
+    /// Secret to the MailTrustBundles that read it.
+    pub bundle_secrets: Index<Key>,
     /// MailIssuer to the MailDomains whose template names it.
     pub templates: Index<Key>,
     /// Secret to the MailIssuers that use it.
@@ -56,6 +62,8 @@ impl Relations {
     pub fn certificate(&self, object: &MailCertificate) {
         let key = key(object);
         self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
+        let stores = object.spec.options.outputs.pkcs12.as_ref();
+        self.passwords.set(&key, stores.map(|p| (key.0.clone(), p.password_secret_ref.name.clone())));
         self.users.set(&key, issuer_of(object));
         self.systems.set(&key, object.spec.system.then(|| key.0.clone()));
     }
@@ -63,8 +71,31 @@ impl Relations {
     /// A MailCertificate was deleted.
     pub fn certificate_gone(&self, key: &Key) {
         self.claims.remove(key);
+        self.passwords.remove(key);
         self.users.remove(key);
         self.systems.remove(key);
+    }
+
+    /// A MailTrustBundle was created or changed.
+    pub fn trust_bundle(&self, object: &MailTrustBundle) {
+        let key = key(object);
+        let (spec, here) = (&object.spec, |name: &str| (key.0.clone(), name.to_owned()));
+        let read = spec.sources.iter().filter_map(|s| s.config_map.as_ref()).map(|at| here(&at.name));
+        // Those that a selector finds stand in the status once they are written.
+        let names = &spec.targets.namespaces.names;
+        let told = object.status.iter().flat_map(|s| s.targets.iter().map(|t| t.namespace.clone()));
+        let written = names.iter().cloned().chain(told).chain([key.0.clone()]);
+        let written = written.map(|namespace| (namespace, spec.targets.config_map.name.clone()));
+        self.bundle_maps.set(&key, read.chain(written));
+        let sources = spec.sources.iter().filter_map(|s| s.secret.as_ref()).map(|at| here(&at.name));
+        let store = spec.targets.truststore.as_ref().and_then(|t| t.password_secret_ref.as_ref());
+        self.bundle_secrets.set(&key, sources.chain(store.map(|at| here(&at.name))));
+    }
+
+    /// A MailTrustBundle was deleted.
+    pub fn trust_bundle_gone(&self, key: &Key) {
+        self.bundle_maps.remove(key);
+        self.bundle_secrets.remove(key);
     }
 
     /// A MailDomain was created or changed.

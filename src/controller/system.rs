@@ -1,10 +1,13 @@
 //! The namespace's system certificate: which one it is, who depends on it, and its finalizer.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::Patch;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::context::Context;
@@ -30,6 +33,14 @@ pub fn used_by(context: &Context, domain: &MailDomain) -> Option<Arc<MailCertifi
     match domain.spec.certificate.disabled {
         true => named.filter(|c| belongs_to(c, domain)).or_else(|| system_of(context, &namespace)),
         false => named,
+    }
+}
+
+/// The MailDomains that fall back to this MailCertificate: none where it has not the role.
+pub fn fallbacks_of(context: &Context, own: &Key) -> Vec<Key> {
+    match system_of(context, &own.0) {
+        Some(system) if system.name_any() == own.1 => context.relations.fallbacks.of(&own.0),
+        _ => Vec::new(),
     }
 }
 
@@ -64,20 +75,38 @@ pub fn view(context: &Context, object: &MailCertificate, own: &Key) -> SystemVie
 /// # Errors
 /// When it cannot be written.
 pub async fn set_finalizer(context: &Context, object: &MailCertificate, is_wanted: bool) -> Result<Fact, PassError> {
+    let written = with_finalizer(context, object, keys::SYSTEM_FINALIZER, is_wanted).await?;
+    Ok(written.map_or(Fact::Overtaken, Fact::Held))
+}
+
+/// Puts a finalizer on an object of ours or takes it off. Whether it is on now; nothing: somebody else wrote the object.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn with_finalizer<K>(
+    context: &Context,
+    object: &K,
+    finalizer: &str,
+    is_wanted: bool,
+) -> Result<Option<bool>, PassError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + 'static,
+{
     let mut finalizers: Vec<String> = object.finalizers().to_vec();
-    finalizers.retain(|f| f != keys::SYSTEM_FINALIZER);
-    finalizers.extend(is_wanted.then(|| keys::SYSTEM_FINALIZER.to_owned()));
+    finalizers.retain(|f| f != finalizer);
+    finalizers.extend(is_wanted.then(|| finalizer.to_owned()));
     let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-    let api: Api<MailCertificate> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    let api: Api<K> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     match api.patch(&object.name_any(), &secrets::params(), &Patch::Merge(patch)).await {
         Ok(written) => {
-            if written.metadata.deletion_timestamp.is_none() || is_wanted {
-                context.kinds.certificates.remember(written);
+            // One that is gone with its last finalizer is not remembered.
+            if written.meta().deletion_timestamp.is_none() || is_wanted {
+                context.kinds.remember(&written);
             }
-            Ok(Fact::Held(is_wanted))
+            Ok(Some(is_wanted))
         }
-        Err(kube::Error::Api(s)) if s.code == 404 => Ok(Fact::Held(false)),
-        Err(kube::Error::Api(s)) if s.code == 409 => Ok(Fact::Overtaken),
-        Err(e) => Err(PassError::api(format!("writing the finalizer of MailCertificate {}", object.name_any()))(e)),
+        Err(kube::Error::Api(s)) if s.code == 404 => Ok(Some(false)),
+        Err(kube::Error::Api(s)) if s.code == 409 => Ok(None),
+        Err(e) => Err(PassError::api(format!("writing the finalizers of {} {}", K::kind(&()), object.name_any()))(e)),
     }
 }

@@ -16,6 +16,7 @@ pub mod issuer;
 pub mod jitter;
 pub mod system;
 pub mod trust_bundle;
+pub mod window;
 
 use k8s_openapi::jiff::Timestamp;
 

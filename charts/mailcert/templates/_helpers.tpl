@@ -65,8 +65,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [mailcert.dev]
   resources: [mailcertificates]
   verbs: [list, watch, create, patch, delete]
+# Patch: the finalizer of one whose ConfigMaps go with it.
 - apiGroups: [mailcert.dev]
-  resources: [maildomains/status, mailcertificates/status, mailissuers/status]
+  resources: [mailtrustbundles]
+  verbs: [list, watch, patch]
+- apiGroups: [mailcert.dev]
+  resources: [maildomains/status, mailcertificates/status, mailissuers/status, mailtrustbundles/status]
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]

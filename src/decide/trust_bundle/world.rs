@@ -7,8 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::MailTrustBundle;
-use crate::pki::Certificate;
-use crate::pki::keystore::Password;
+use crate::pki::{Certificate, Password};
 
 /// Everything that is known about one MailTrustBundle in one pass.
 #[derive(Clone, Debug)]

@@ -89,7 +89,7 @@ fn the_condition_says_who_has_the_role_and_what_a_deletion_waits_for() {
 fn a_copy_of_it_is_written_over_by_the_mail_domains_own_certificate() {
     let mut bench = Bench::self_signed();
     let mut world = bench.observe();
-    world.secret = SecretView::Copy { resource_version: "41".to_owned(), stays: false };
+    world.secret = SecretView::Copy { resource_version: "41".to_owned(), outputs: Default::default(), stays: false };
     let sign = decide(&world).actions.remove(0);
     assert!(matches!(sign, Action::Sign { .. }), "{sign:?}");
     world.learn(bench.act(sign));
@@ -104,7 +104,7 @@ fn a_copy_that_stays_is_left_alone_and_nothing_is_asked_of_a_ca() {
     bench.settle();
     for world in [bench.observe(), Bench::acme().observe()] {
         let mut world = world;
-        world.secret = SecretView::Copy { resource_version: "41".to_owned(), stays: true };
+        world.secret = SecretView::Copy { resource_version: "41".to_owned(), outputs: Default::default(), stays: true };
         let decision = decide(&world);
         assert!(decision.actions.is_empty(), "{:?}", decision.actions);
         assert!(find(&decision.status.conditions, "Stalled").is_none());
