@@ -18,8 +18,8 @@ use super::pass::{PassError, Subject};
 use super::relations::key;
 use super::secrets::{params, post};
 use super::{outputs, system};
-use crate::api::trust_bundle::{MailTrustBundle, MailTrustBundleStatus, TrustKeyRef, TrustSource};
 use crate::api::keys;
+use crate::api::trust_bundle::{MailTrustBundle, MailTrustBundleStatus, TrustKeyRef, TrustSource};
 use crate::decide::Decision;
 use crate::decide::events::Note;
 use crate::decide::trust_bundle::world::{
@@ -96,10 +96,13 @@ impl Subject for TrustBundles {
         let object = &world.object;
         match action {
             Action::Write { namespace, over, content } => write(context, object, namespace, over, &content).await,
-            Action::Remove { namespace, resource_version } => remove(context, object, namespace, resource_version).await,
+            Action::Remove { namespace, resource_version } => {
+                remove(context, object, namespace, resource_version).await
+            }
             Action::Hold | Action::Release => {
                 let is_wanted = matches!(action, Action::Hold);
-                let written = system::with_finalizer(context, &**object, keys::TRUST_BUNDLE_FINALIZER, is_wanted).await?;
+                let written =
+                    system::with_finalizer(context, &**object, keys::TRUST_BUNDLE_FINALIZER, is_wanted).await?;
                 Ok(written.map_or(Fact::Overtaken, Fact::Held))
             }
         }
@@ -158,7 +161,10 @@ async fn read_source(
         Some(SourceView { label: label("Secret", at), content })
     } else {
         let inline = source.inline.as_ref();
-        inline.map(|text| SourceView { label: format!("spec.sources[{index}].inline"), content: Ok(text.clone().into_bytes()) })
+        inline.map(|text| SourceView {
+            label: format!("spec.sources[{index}].inline"),
+            content: Ok(text.clone().into_bytes()),
+        })
     })
 }
 
@@ -169,7 +175,11 @@ fn no_key<'a>(wanted: &str, has: impl Iterator<Item = &'a String>) -> String {
 }
 
 /// The password of the trust store, where one is asked for.
-async fn password(context: &Context, object: &MailTrustBundle, namespace: &str) -> Result<Option<PasswordView>, PassError> {
+async fn password(
+    context: &Context,
+    object: &MailTrustBundle,
+    namespace: &str,
+) -> Result<Option<PasswordView>, PassError> {
     let Some(store) = &object.spec.targets.truststore else { return Ok(None) };
     let Some(at) = &store.password_secret_ref else {
         let password = Password::new(DEFAULT_PASSWORD).map_err(|e| e.to_string());
@@ -339,7 +349,8 @@ fn change(present: &TargetContent, wanted: &Content, store: Option<(String, Byte
     let mut data = gone(&mut present.data.keys());
     data.insert(wanted.key.clone(), json!(wanted.pem));
     let mut annotations: BTreeMap<String, Value> = BTreeMap::new();
-    let mut patch = json!({"metadata": {"resourceVersion": present.resource_version, "labels": wanted.labels}, "data": data});
+    let mut patch =
+        json!({"metadata": {"resourceVersion": present.resource_version, "labels": wanted.labels}, "data": data});
     if !matches!(wanted.truststore, StoreWanted::Keep) {
         annotations.insert(keys::TRUSTSTORE_SHA256.to_owned(), Value::Null);
         let mut binary = gone(&mut present.binary_data.iter());

@@ -316,7 +316,8 @@ impl Collector for Objects {
             bundles.flat_map(|(ns, n, list)| {
                 list.iter().map(move |a| {
                     let fingerprint = a.fingerprint.as_str();
-                    let labels = [("namespace", ns), ("name", n), ("subject", &a.subject), ("fingerprint", fingerprint)];
+                    let labels =
+                        [("namespace", ns), ("name", n), ("subject", &a.subject), ("fingerprint", fingerprint)];
                     (labels, Some(a.not_after))
                 })
             }),

@@ -97,6 +97,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [dnsendpoints]
   verbs: [get, list, create, update, delete]
 {{- end }}
+{{- if .Values.trustBundles.enabled }}
+# Sources and targets of MailTrustBundles; delete: deletionPolicy Delete.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 {{- if .Values.certManager.enabled }}
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]

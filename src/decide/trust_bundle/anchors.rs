@@ -90,7 +90,11 @@ impl Reading {
         let chain = match chain {
             Ok(chain) => chain,
             Err(why) => {
-                let last: Vec<_> = kept.iter().filter(|(a, _)| a.gone_since.is_none() && a.sources.contains(label)).collect();
+                let is_last = |(anchor, certificate): &&(OwnAnchor, Certificate)| {
+                    let is_its = anchor.gone_since.is_none() && anchor.sources.contains(label);
+                    is_its && self.now <= certificate.not_after
+                };
+                let last: Vec<_> = kept.iter().filter(is_last).collect();
                 let stays = match last.len() {
                     0 => "nothing of it is in the bundle".to_owned(),
                     1 => "the certificate that it gave last stays in the bundle".to_owned(),
@@ -135,7 +139,8 @@ impl Reading {
         for (anchor, certificate) in kept {
             let sources: BTreeSet<String> =
                 anchor.sources.iter().filter(|s| labels.contains(s.as_str())).cloned().collect();
-            if self.own.contains_key(&certificate.fingerprint) || sources.is_empty() || self.now > certificate.not_after {
+            if self.own.contains_key(&certificate.fingerprint) || sources.is_empty() || self.now > certificate.not_after
+            {
                 continue;
             }
             let since = anchor.gone_since.as_ref().map_or(self.now, |t| t.0);
@@ -196,7 +201,8 @@ impl Reading {
         self.wake(soon);
         self.wake(ends.checked_add(SignedDuration::from_secs(1)).unwrap_or(ends));
         if self.now >= soon {
-            let message = format!("{label} expires at {ends}: have its CA give another one, and add that to the source now");
+            let message =
+                format!("{label} expires at {ends}: have its CA give another one, and add that to the source now");
             self.find(reason::ANCHOR_EXPIRES_SOON, about(certificate), message);
         }
         if let Some(removed) = removed_root(&certificate.fingerprint) {

@@ -85,7 +85,8 @@ impl Edition {
             TargetFound::Ours(content) => Some((version_of(content)?, content)),
             _ => None,
         });
-        let (mut last, mut same) = (known.unwrap_or(0), known.filter(|_| status.and_then(|s| s.bundle_sha256.as_ref()) == Some(&sha256)));
+        let (mut last, mut same) =
+            (known.unwrap_or(0), known.filter(|_| status.and_then(|s| s.bundle_sha256.as_ref()) == Some(&sha256)));
         for (version, content) in written {
             last = last.max(version);
             if same.is_none() && content.annotations.get(keys::BUNDLE_SHA256) == Some(&sha256) {
@@ -141,7 +142,8 @@ fn content(world: &World, bundle: &Bundle, edition: &Edition) -> Content {
         (Some(store), Some(view)) => match &view.password {
             Ok(password) => {
                 let made_from = format!("{}\n{}", edition.sha256, view.version);
-                annotations.insert(keys::TRUSTSTORE_SHA256.to_owned(), Fingerprint::of(made_from.as_bytes()).to_string());
+                annotations
+                    .insert(keys::TRUSTSTORE_SHA256.to_owned(), Fingerprint::of(made_from.as_bytes()).to_string());
                 let anchors = Arc::new(bundle.certificates.clone());
                 StoreWanted::Make { key: store.key.clone(), password: password.clone(), anchors }
             }
@@ -211,9 +213,8 @@ fn farewell(world: &World) -> Vec<Action> {
 
 /// A permission that is granted, or a namespace that is made, may cause no event.
 fn retry(world: &World) -> Option<Timestamp> {
-    let is_shut = |t: &TargetView| {
-        matches!(t.found, TargetFound::Forbidden(_) | TargetFound::NoNamespace(_)) && !t.is_former
-    };
+    let is_shut =
+        |t: &TargetView| matches!(t.found, TargetFound::Forbidden(_) | TargetFound::NoNamespace(_)) && !t.is_former;
     let seconds = if world.done.overtaken {
         2
     } else if world.forbidden.is_some() || !world.done.failed.is_empty() || world.targets.iter().any(is_shut) {

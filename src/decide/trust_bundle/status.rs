@@ -90,7 +90,8 @@ fn problem(world: &World, target: &TargetView) -> Option<(&'static str, String)>
 /// Namespaces that have the ConfigMap, or should; a former one is listed for as long as it has to be removed there.
 fn targets(world: &World) -> Vec<TargetStatus> {
     let is_told = |t: &&TargetView| {
-        !t.is_former || super::goes_with_object(world) && matches!(t.found, TargetFound::Ours(_) | TargetFound::Forbidden(_))
+        !t.is_former
+            || super::goes_with_object(world) && matches!(t.found, TargetFound::Ours(_) | TargetFound::Forbidden(_))
     };
     let mut all: Vec<TargetStatus> = world
         .targets

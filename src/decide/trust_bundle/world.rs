@@ -119,7 +119,10 @@ pub struct Content {
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("key", &self.key).field("annotations", &self.annotations).finish_non_exhaustive()
+        f.debug_struct("Content")
+            .field("key", &self.key)
+            .field("annotations", &self.annotations)
+            .finish_non_exhaustive()
     }
 }
 

@@ -87,7 +87,7 @@ fn the_copy_comes_first_then_the_own_certificate_goes_then_pods_are_restarted() 
     assert_eq!((status.name.as_str(), status.secret_name.as_str(), status.system), ("system", "example-com-tls", true));
     assert_eq!(status.copy.unwrap().resource_version, "copied");
     // The next pass has nothing to do but to see the restart through.
-    let mut next = next_pass(&world, decision.status, hours(0));
+    let mut next = next_pass(&world, decision.status, hours(1));
     next.workloads = vec![workload("postfix", Some(&print(&SECOND)), Progress::RolledOut)];
     let (_, decision) = Outside::serving(&SECOND).pass(&mut next);
     let ready = said_ready(&decision.status);
