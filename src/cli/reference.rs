@@ -35,12 +35,13 @@ pub fn conditions() -> String {
         "# Conditions and reasons\n\nMade from the code. A condition's message says what is wrong with this \
                     object and what to do; the reason is the word to match on.\n"
             .to_owned();
-    let sections: [(&str, &[(&str, &str)]); 6] = [
+    let sections: [(&str, &[(&str, &str)]); 7] = [
         ("Conditions", reasons::condition::MEANINGS),
         ("Reasons on a MailIssuer", reasons::issuer::MEANINGS),
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),
+        ("Reasons of a MailDomain's findings", reasons::domain_finding::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
     ];
     for (title, meanings) in sections {

@@ -81,6 +81,18 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
+            if let Some(object) = self.kinds.domains.get(&domain) {
+                self.tell_sharers(&object);
+            }
+        }
+    }
+}
+
+impl Watching {
+    /// One of those that share a workload sees to it, and the others say how far it is.
+    fn tell_sharers(&self, domain: &MailDomain) {
+        for other in self.relations.sharing(domain) {
+            self.kinds.domains.trigger(&other);
         }
     }
 }
@@ -88,6 +100,7 @@ impl Watching {
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        self.tell_sharers(object);
         if news && let Some(template) = &object.spec.certificate.template {
             let namespace = object.namespace().unwrap_or_default();
             self.kinds.issuers.trigger(&issuer_key(&template.issuer_ref, &namespace));

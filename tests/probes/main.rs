@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the servers and helpers here are tests too")]
 
+mod apart;
 mod family;
 mod quirks;
 mod server;
