@@ -84,6 +84,7 @@ async fn a_good_server_gives_exactly_the_chain_served() {
                 plain: family.commands().into_iter().map(str::to_owned).collect(),
                 farewell: Some(family.farewell.into()),
                 sni: Some("mail.example.com".into()),
+                bytes: Vec::new(),
                 interrupted: false,
                 closed_cleanly: true,
             };

@@ -1,11 +1,15 @@
 //! MailDomain: a mail domain and what serves it.
 
+pub mod dns;
+
+pub use dns::{Dns, DnsStatus, Tlsa, TlsaEndpoint, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::certificate::{CertificateOptions, Finding, IssuerRef, LegacyName};
+use crate::api::certificate::{CertificateOptions, Finding, Import, IssuerRef, LegacyName};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::api::schema;
 
@@ -69,6 +73,9 @@ pub struct MailDomainSpec {
     /// How endpoints are probed.
     #[serde(default)]
     pub probe: Probe,
+    /// DNS records of the endpoints. Default: none of the operator's business.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
 }
 
 /// Further host names of the mail server.
@@ -108,10 +115,17 @@ pub struct CertificateRef {
 
 /// The MailCertificate to make.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.issuerRef) != has(self.import)").message("exactly one of issuerRef and import must be set"))]
+#[x_kube(validation = Rule::new("!has(self.import) || !has(self.secretName) || self.import.secretRef.name != self.secretName").message("import.secretRef must name another Secret than secretName: the operator writes that one, and never the source"))]
+#[x_kube(validation = Rule::new("!has(self.import) || (!has(self.subject) && !has(self.emailAddresses) && !has(self.duration) && !(has(self.issueTemporary) && self.issueTemporary))").message("subject, emailAddresses, duration and issueTemporary go with issuerRef: what is imported is taken as it is"))]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateTemplate {
-    /// The MailIssuer that signs.
-    pub issuer_ref: IssuerRef,
+    /// The MailIssuer that signs. Exactly one of issuerRef and import must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+    /// Key and certificate from a Secret, in place of issuerRef.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
     /// The Secret that pods mount. Default: `<name of the MailDomain>-tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
@@ -210,6 +224,9 @@ pub struct MailDomainStatus {
     /// What is wrong, or soon will be, and stops nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What is published in DNS, and what is safe by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
 }
 
 /// The certificate in use.

@@ -79,6 +79,7 @@ pub(super) fn status(
         endpoints,
         workloads: rollout.states,
         findings: targets.findings.into_iter().chain(rollout.findings).collect(),
+        dns: old.and_then(|s| s.dns.clone()),
     }
 }
 
