@@ -71,8 +71,19 @@ pub(super) fn look(
         return InPlace::at_rest(RolloutState::Failed, Some(message), None);
     }
     let since = before.and_then(|b| b.since.as_ref()).map_or(world.now, |t| t.0);
-    let mut pass =
-        Pass { world, wanted, reloads, since, held, told: Told::default(), actions: Vec::new(), ready: Vec::new() };
+    let observed = world.object.status.as_ref().and_then(|s| s.observed_generation);
+    let is_new_spec = observed != world.object.metadata.generation;
+    let mut pass = Pass {
+        world,
+        wanted,
+        reloads,
+        since,
+        held,
+        is_new_spec,
+        told: Told::default(),
+        actions: Vec::new(),
+        ready: Vec::new(),
+    };
     let mut records = Vec::new();
     for pod in pods {
         let record = record(world, pod, before);
@@ -125,6 +136,7 @@ struct Pass<'a> {
     reloads: &'a [&'a Reload],
     since: Timestamp,
     held: Option<&'a str>,
+    is_new_spec: bool,
     told: Told,
     actions: Vec<Action>,
     /// Pods whose files have arrived, those that failed before first.
@@ -146,7 +158,9 @@ impl Pass<'_> {
             let why = failed.message.as_deref().unwrap_or_default();
             self.told.failed.push(format!("pod {}: {why}", pod.name));
             let next = later(failed.at.0, pause(Pace::Transient, failed.failures, None).min(LONGEST_PAUSE));
-            if next > self.world.now {
+            // Another spec may be what it takes.
+            let is_new = self.is_new_spec && !self.world.done.reloaded.contains_key(&pod.uid);
+            if next > self.world.now && !is_new {
                 self.told.wakes.push(next);
                 return;
             }

@@ -129,6 +129,14 @@ fn a_failure_is_said_retried_with_backoff_and_holds_the_others_back_for_a_while(
     // After its third failure the others are tried too.
     assert_eq!(shown, ["10 reload a", "30 reload a", "31 reload b", "41 reload b", "61 reload b", "70 reload a"]);
 
+    // Another spec is tried at once, and once.
+    world = next_pass(&world, status.clone(), seconds(1));
+    let mut object = world.object.as_ref().clone();
+    object.metadata.generation = Some(4);
+    world.object = std::sync::Arc::new(object);
+    let again: Vec<_> = deeds(&failing.pass(&mut world).0).into_iter().filter(|d| d.starts_with("reload")).collect();
+    assert_eq!(again, ["reload a"]);
+
     world = next_pass(&world, status, seconds(600));
     let working = Outside::serving(&SECOND);
     let (_, decision) = working.pass(&mut world);
