@@ -34,6 +34,17 @@ pub const POD_TEMPLATE_FINGERPRINT: &str = "mailcert.dev/certificate";
 pub const RENEW: &str = "mailcert.dev/renew";
 /// Annotation on a MailCertificate: revoke the active certificate, for this reason, and issue another with a new key.
 pub const REVOKE: &str = "mailcert.dev/revoke";
+/// Annotation on a MailCertificate: the number of the staged revision that may become active.
+pub const APPROVE: &str = "mailcert.dev/approve";
+/// Annotation on a MailCertificate: who approved, as the command line found out. It informs, and proves nothing.
+pub const APPROVED_BY: &str = "mailcert.dev/approved-by";
+/// Annotation on a MailCertificate: make an earlier revision active again: its number, or `previous`, each with
+/// anything after a `/` to ask once more.
+pub const ROLLBACK: &str = "mailcert.dev/rollback";
+/// Annotation on a MailCertificate: any new value asks for a new revision with another key.
+pub const ROTATE_KEY: &str = "mailcert.dev/rotate-key";
+/// Label on the Secret that keeps a key that was made ahead: `true`.
+pub const NEXT_KEY_LABEL: &str = "mailcert.dev/next-key";
 /// Annotation on a MailIssuer: any new value asks for a new account key.
 pub const ROLLOVER: &str = "mailcert.dev/rollover";
 /// Annotation on a MailIssuer: `true` deactivates its ACME account.
@@ -53,3 +64,18 @@ pub const PREVIOUS_KEY: &str = "previous.key";
 pub const CA_CRT: &str = "ca.crt";
 /// Secret key: private key, leaf and chain in one file, as Postfix wants it (`smtpd_tls_chain_files`).
 pub const TLS_COMBINED: &str = "tls-combined.pem";
+/// Secret key: the leaf, DER.
+pub const TLS_DER: &str = "tls.der";
+/// Secret key: private key, PKCS#8 DER.
+pub const KEY_DER: &str = "key.der";
+/// Secret key: leaf, private key, chain and CA in one file, as BlueMind wants it.
+pub const BLUEMIND: &str = "bluemind.pem";
+/// Secret key: private key and chain, PKCS#12.
+pub const KEYSTORE: &str = "keystore.p12";
+/// Secret key: the certificates of [`CA_CRT`], PKCS#12.
+pub const TRUSTSTORE: &str = "truststore.p12";
+/// Annotation on the active Secret: the further keys in it that mailcert wrote, separated by commas. Only these are ever
+/// removed.
+pub const OUTPUTS: &str = "mailcert.dev/outputs";
+/// Annotation on the active Secret: digest of the PKCS#12 stores and of all that they were made from.
+pub const OUTPUTS_DIGEST: &str = "mailcert.dev/outputs-sha256";

@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+mod approve;
+mod cluster;
 pub mod crds;
 pub mod generate;
 mod inspect;
@@ -30,6 +32,8 @@ enum Command {
     ///
     /// Exit status: 0 nothing that would stop its activation, 1 something that would, 2 the input cannot be read.
     Inspect(Box<inspect::Inspect>),
+    /// Approve the staged revision of a MailCertificate
+    Approve(approve::Approve),
 }
 
 /// Runs a command. Errors go to standard error, with exit status 1 unless the command has its own.
@@ -37,9 +41,10 @@ pub fn run(cli: Cli) -> ExitCode {
     // Before the first TLS connection: the one crypto provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match cli.command {
-        Command::Operator(settings) => operator::run(*settings).map(|()| ExitCode::SUCCESS),
-        Command::Crds => crds::print().map(|()| ExitCode::SUCCESS),
+        Command::Operator(settings) => operator::run(*settings).map(done),
+        Command::Crds => crds::print().map(done),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Approve(command) => approve::run(&command).map(done),
     };
     match result {
         Ok(status) => status,
@@ -50,8 +55,18 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
 /// What a command can fail with.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One line for the user.
+#[expect(clippy::print_stdout, reason = "this is where a command's user reads")]
+fn say(line: &str) {
+    println!("{line}");
+}
 
 #[expect(clippy::print_stderr, reason = "this is where a command's user reads")]
 fn complain(error: &(dyn std::error::Error + 'static)) {

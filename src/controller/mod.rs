@@ -23,6 +23,7 @@ mod news;
 mod open_orders;
 mod operator;
 mod order;
+mod outputs;
 mod pass;
 mod preflight;
 mod queue;

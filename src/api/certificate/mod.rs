@@ -1,6 +1,8 @@
 //! MailCertificate: one key pair and its certificate.
 
+pub mod activation;
 mod import;
+mod outputs;
 mod status;
 
 use std::collections::BTreeMap;
@@ -11,10 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
+pub use activation::{Activation, ActivationMode};
 pub use import::{Import, ImportFormat, ImportKeys, PasswordRef};
+pub use outputs::{KeyEncoding, Outputs, OutputsStatus, Pkcs12Output, Pkcs12Profile};
 pub use status::{
-    Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
-    PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
+    ActivationStatus, Attempt, Call, Challenge, ChallengeType, Failure, Finding, Gate, IssuedChain,
+    MailCertificateStatus, NextKey, OmittedName, Order, PublishedRecord, RenewalInfo, Repairs, Request, Revision,
+    RevisionState, Revocation, Rollback, Temporary, TxtRecord,
 };
 
 /// One key pair and its certificate, kept in a Secret that mail pods mount.
@@ -111,12 +116,18 @@ pub struct CertificateOptions {
     /// It never counts as Ready, and never takes the place of an issued one.
     #[serde(default)]
     pub issue_temporary: bool,
+    /// When a new revision is put to use, and when it is taken back.
+    #[serde(default)]
+    pub activation: Activation,
     /// How many previous revisions to keep.
     #[serde(default)]
     pub history: History,
     /// Labels and annotations for the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_template: Option<SecretTemplate>,
+    /// Further forms of certificate and key in the Secret.
+    #[serde(default, skip_serializing_if = "Outputs::is_empty")]
+    pub outputs: Outputs,
     /// What becomes of the active Secret when the MailCertificate is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -138,8 +149,10 @@ impl Default for CertificateOptions {
             private_key: PrivateKeyOptions::default(),
             renewal: Renewal::default(),
             issue_temporary: false,
+            activation: Activation::default(),
             history: History::default(),
             secret_template: None,
+            outputs: Outputs::default(),
             deletion_policy: DeletionPolicy::default(),
         }
     }
@@ -219,6 +232,7 @@ pub enum Usage {
 
 /// The private key to make.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("!has(self.encoding) || self.encoding != 'Traditional' || self.algorithm != 'Ed25519'").message("there is no traditional encoding of Ed25519 keys: use PKCS8").field_path(".encoding"))]
 #[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'ECDSA' ? self.size in [256, 384, 521] : (self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096] : false))").message("size must be 256, 384 or 521 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519"))]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateKeyOptions {
@@ -228,6 +242,9 @@ pub struct PrivateKeyOptions {
     /// Size in bits. Default: 256 for ECDSA, 2048 for RSA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
+    /// The form of `tls.key` and of the key in `tls-combined.pem`.
+    #[serde(default)]
+    pub encoding: KeyEncoding,
     /// Whether a renewal makes a new key.
     #[serde(default)]
     pub rotation: KeyRotation,
@@ -245,13 +262,27 @@ pub enum KeyAlgorithm {
     Ed25519,
 }
 
-/// Whether a renewal makes a new key.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Whether a renewal makes a new key. The annotation `mailcert.dev/rotate-key` asks for another one at any time.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("(self.policy == 'After') == has(self.after)").message("after must be set when policy is After, and only then"))]
+#[serde(rename_all = "camelCase")]
 pub struct KeyRotation {
     /// `Always`: every revision has a key of its own. `Never`: a renewal keeps the key, so that a published
-    /// `TLSA 3 1 1` record (DANE) stays right.
+    /// `TLSA 3 1 1` record (DANE) stays right. `After`: it is kept for a time.
     #[serde(default)]
     pub policy: RotationPolicy,
+    /// How long a key is in use, in Go syntax (`8760h`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    #[x_kube(validation = Rule::new("self == null || (duration(self) >= duration('1h') && duration(self) <= duration('262800h'))").message("after must be between 1h and 262800h"))]
+    pub after: Option<kube::core::Duration>,
+    /// How long before that `KeyRotationDue` becomes True. Default: a tenth of it, and at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub remind_before: Option<kube::core::Duration>,
+    /// Makes the next key ahead and shows its SPKI in the status. A MailDomain with `dns.tlsa` implies it.
+    #[serde(default)]
+    pub prepare_next: bool,
 }
 
 /// When keys change.
@@ -260,8 +291,10 @@ pub enum RotationPolicy {
     /// With every renewal.
     #[default]
     Always,
-    /// Only when the algorithm or size asked for changes.
+    /// Only when the algorithm or size asked for changes, or the annotation asks for it.
     Never,
+    /// When it has been in use for as long as `after` says.
+    After,
 }
 
 /// When to renew. Default: when the CA suggests it (RFC 9773), else when a third of the actual lifetime is left (half,

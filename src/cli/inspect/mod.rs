@@ -11,10 +11,9 @@ use clap::{Args, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, cluster::ClusterArgs};
 use crate::aia::{Fetcher, complete};
 use crate::api::reasons::import as code;
-use crate::operating::settings::KubeSettings;
 use crate::pki::import::{Expectation, Finding, Imported, Input, Limits, Request, judge, read};
 use crate::pki::{Anchors, Certificate, Chain, PemLimits, host_of_url, to_ascii};
 use report::Report;
@@ -34,11 +33,8 @@ pub struct Inspect {
     /// A Secret, read through the kubeconfig
     #[arg(long, value_name = "NAME", conflicts_with = "input")]
     secret: Option<String>,
-    /// The Secret's namespace [default: the kubeconfig's]
-    #[arg(long, short, value_name = "NAME")]
-    namespace: Option<String>,
     #[command(flatten)]
-    kube: KubeSettings,
+    cluster: ClusterArgs,
     /// Protocol at HOST:PORT [default: by the port]
     #[arg(long, value_name = "NAME", value_parser = endpoint::protocol)]
     protocol: Option<crate::api::endpoint::Protocol>,

@@ -91,8 +91,8 @@ pub(super) fn read_file(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>,
 }
 
 async fn secret(name: &str, arguments: &Inspect) -> Result<Vec<Named>, Failure> {
-    let client = client::connect(&arguments.kube, None).await?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let client = client::connect(&arguments.cluster.kube, None).await?;
+    let namespace = arguments.cluster.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let secret = Api::<Secret>::namespaced(client, &namespace).get_opt(name).await?;
     let secret = secret.ok_or_else(|| format!("there is no Secret {name} in the namespace {namespace}"))?;
     let mut data = secret.data.unwrap_or_default();

@@ -6,10 +6,10 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{chains, renewal, renewal_info, wanted};
+use super::{chains, outputs, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    Attempt, Failure, Finding, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo, Repairs,
-    Revision, Revocation, Temporary,
+    ActivationStatus, Attempt, Failure, Finding, Gate, IssuerRef, MailCertificateSpec, NextKey, OmittedName,
+    OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
 };
 use crate::api::{
     keys,
@@ -32,6 +32,20 @@ pub struct State<'a> {
     pub spec: &'a MailCertificateSpec,
     /// The active revision.
     pub active: Option<Revision>,
+    /// New revisions that wait for their gates.
+    pub staged: Vec<Revision>,
+    /// What they wait for.
+    pub gates: Vec<Gate>,
+    /// The key that a later revision is to have.
+    pub next_key: Option<NextKey>,
+    /// What has become of the active revision.
+    pub activation: Option<ActivationStatus>,
+    /// The last time that an earlier revision became active again.
+    pub rollback: Option<Rollback>,
+    /// The rollback annotation that was acted upon last.
+    pub rollback_seen: Option<String>,
+    /// The rotate-key annotation that was acted upon last.
+    pub rotate_seen: Option<String>,
     /// Former revisions, newest first.
     pub previous: Vec<Revision>,
     /// The issuance under way.
@@ -52,6 +66,8 @@ pub struct State<'a> {
     pub revoke_seen: Option<String>,
     /// The revocation that was asked for last.
     pub revocation: Option<Revocation>,
+    /// What the Secret's outputs were made from.
+    pub outputs: Option<OutputsStatus>,
     /// Changes by others that were undone.
     pub repairs: Option<Repairs>,
     /// The renew annotation that was acted upon last.
@@ -66,6 +82,13 @@ impl<'a> State<'a> {
             world,
             spec: &world.object.spec,
             active: status.active,
+            staged: status.staged,
+            gates: status.gates,
+            next_key: status.next_key,
+            activation: status.activation,
+            rollback: status.rollback,
+            rollback_seen: status.last_rollback_request,
+            rotate_seen: status.last_rotate_request,
             previous: status.previous,
             attempt: status.attempt,
             omitted: status.omitted_names,
@@ -76,6 +99,7 @@ impl<'a> State<'a> {
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
+            outputs: status.outputs,
             repairs: status.repairs,
             renew_seen: status.last_renew_request,
         };
@@ -90,6 +114,7 @@ impl<'a> State<'a> {
         state.take_in_order();
         state.take_in_records();
         state.take_in_revocation();
+        outputs::take_in(&mut state);
         preflight::take_in(&mut state);
         renewal_info::take_in(&mut state);
         state
@@ -273,7 +298,11 @@ impl<'a> State<'a> {
     fn was_changed_by_others(&self) -> bool {
         let known = self.world.object.status.as_ref().and_then(|s| s.active.as_ref()).map(|r| r.revision);
         // What the spec changed, and what was adopted just now, is nobody's fault.
-        if self.spec_is_new() || known.is_none() || known != self.active.as_ref().map(|a| a.revision) {
+        if self.spec_is_new()
+            || outputs::changed_by_password(self)
+            || known.is_none()
+            || known != self.active.as_ref().map(|a| a.revision)
+        {
             return false;
         }
         match &self.world.learnt.replaced {
@@ -339,6 +368,10 @@ impl<'a> State<'a> {
             authority_spki_sha256: origin.authority_spki.clone(),
             chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
             ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
+            state: None,
+            reason: None,
+            message: None,
+            key_since: None,
             secret_name: self.world.revisions.get(&revision).cloned(),
             secret_resource_version: version,
         }

@@ -35,6 +35,13 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         observed_generation: generation,
         conditions: conditions.finish(),
         active: state.active,
+        staged: state.staged,
+        gates: state.gates,
+        next_key: state.next_key,
+        activation: state.activation,
+        rollback: state.rollback,
+        last_rollback_request: state.rollback_seen,
+        last_rotate_request: state.rotate_seen,
         previous: state.previous,
         renewal_time: renewal.map(Time),
         last_renew_request: state.renew_seen,
@@ -46,6 +53,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         findings: state.findings,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
+        outputs: state.outputs,
         repairs: state.repairs,
     };
     Decision { actions: step.actions, status, wake }

@@ -64,7 +64,7 @@ pub struct Limits {
     pub bundle: usize,
     /// For one PKCS#12 file.
     pub pkcs12: usize,
-    /// Rounds of key derivation for one input, all of its parts together.
+    /// Rounds of one key derivation. All of an input together may take four times as many.
     pub iterations: u64,
 }
 

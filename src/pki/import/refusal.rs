@@ -44,7 +44,7 @@ impl Refusal {
             }
             Self::TooManyIterations { wanted, limit } => {
                 let message = format!(
-                    "its key derivation takes {wanted} rounds in all; at most {limit} are made for one file. Export it again with fewer"
+                    "its key derivation takes {wanted} rounds; at most {limit} are made. Export it again with fewer"
                 );
                 Finding::error(code::TOO_MANY_ITERATIONS, about, message)
             }

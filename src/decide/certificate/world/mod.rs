@@ -1,5 +1,6 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
+mod dependent;
 mod issuer;
 mod order;
 mod secret;
@@ -17,9 +18,10 @@ use crate::decide::caa::CaaRecord;
 use crate::pki::{Chain, PrivateKey};
 
 pub use super::action::{Action, Asked, Check, KeySource, Routed};
+pub use dependent::Dependent;
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
-pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView};
+pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, PasswordView, RevisionSecret, SecretView};
 
 /// Everything that [`decide`](super::decide) looks at.
 #[derive(Clone, Debug)]
@@ -36,10 +38,14 @@ pub struct World {
     pub issuer: IssuerView,
     /// The active Secret.
     pub secret: SecretView,
+    /// The password of the PKCS#12 stores in it.
+    pub password: PasswordView,
     /// The revision Secrets that exist: number to name.
     pub revisions: BTreeMap<i64, String>,
     /// Those that were read in this pass.
     pub read: BTreeMap<i64, RevisionSecret>,
+    /// The MailDomains that use the certificate.
+    pub dependents: Vec<Dependent>,
     /// When the CA is to be asked about the active certificate's renewal; `None`: it has not been asked yet.
     pub next_renewal_check: Option<Timestamp>,
     /// What has happened in this pass.
@@ -104,6 +110,8 @@ pub struct Learnt {
 pub enum Fact {
     /// The active Secret.
     Secret(SecretView),
+    /// The password of the PKCS#12 stores.
+    Password(PasswordView),
     /// A revision Secret; `None`: it is gone.
     Revision(i64, Option<RevisionSecret>),
     /// A certificate was issued.
@@ -239,6 +247,7 @@ impl World {
         let learnt = &mut self.learnt;
         match fact {
             Fact::Secret(view) => self.secret = view,
+            Fact::Password(view) => self.password = view,
             Fact::Revision(revision, Some(secret)) => {
                 self.read.insert(revision, secret);
             }

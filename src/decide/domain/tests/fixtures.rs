@@ -87,6 +87,10 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         authority_spki_sha256: None,
         chain: None,
         ari_id: None,
+        state: None,
+        reason: None,
+        message: None,
+        key_since: None,
         secret_name: None,
         secret_resource_version: None,
     }

@@ -68,9 +68,8 @@ fn rounds_are_counted_before_they_are_made() {
         let limits = Limits { iterations, ..Limits::default() };
         codes(&read(&Request { limits, password: Some(b"secret"), ..Request::new(&inputs) }).1)
     };
-    assert_eq!(with(999), ["TooManyIterations"], "the MAC alone");
-    assert_eq!(with(2500), ["TooManyIterations"], "all parts together");
-    assert_eq!(with(10_000), [""; 0]);
+    assert_eq!(with(999), ["TooManyIterations"]);
+    assert_eq!(with(1000), [""; 0]);
 }
 
 #[test]
