@@ -163,6 +163,8 @@ words! {
     NOT_REPLACED = "NotReplaced",
     /// The active revision was not revoked, although the annotation `mailcert.dev/revoke` asks for it.
     NOT_REVOKED = "NotRevoked",
+    /// An output that the spec asks for cannot be written.
+    OUTPUT_SKIPPED = "OutputSkipped",
     /// A DNS record of a challenge could not be removed.
     CLEAN_UP_FAILED = "CleanUpFailed",
 }

@@ -24,6 +24,7 @@ mod news;
 mod open_orders;
 mod operator;
 mod order;
+mod outputs;
 mod pass;
 mod pods;
 mod preflight;

@@ -18,6 +18,8 @@ const ANY: &str = "*";
 pub struct Relations {
     /// Secret to the MailCertificates that claim it.
     pub claims: Index<Key>,
+    /// Secret to the MailCertificates whose PKCS#12 stores have their password from it.
+    pub passwords: Index<Key>,
     /// MailIssuer to the MailCertificates that use it.
     pub users: Index<Key>,
     /// MailCertificate to the MailDomains that use it.
@@ -55,12 +57,15 @@ impl Relations {
     pub fn certificate(&self, object: &MailCertificate) {
         let key = key(object);
         self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
+        let stores = object.spec.options.outputs.pkcs12.as_ref();
+        self.passwords.set(&key, stores.map(|p| (key.0.clone(), p.password_secret_ref.name.clone())));
         self.users.set(&key, issuer_of(object));
     }
 
     /// A MailCertificate was deleted.
     pub fn certificate_gone(&self, key: &Key) {
         self.claims.remove(key);
+        self.passwords.remove(key);
         self.users.remove(key);
     }
 
