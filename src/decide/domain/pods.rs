@@ -96,7 +96,7 @@ fn belongs(pod: &Pod, kind: WorkloadKind, name: &str, uid: &str) -> bool {
 
 /// Every way in which the containers of a pod read Secrets.
 pub fn uses(spec: &PodSpec) -> Vec<SecretUse> {
-    let volumes: BTreeMap<&str, Vec<(&str, Option<&[KeyToPath]>)>> =
+    let volumes: BTreeMap<&str, Vec<Source<'_>>> =
         spec.volumes.iter().flatten().map(|v| (v.name.as_str(), secrets_of(v))).collect();
     // A sidecar is an init container that keeps running.
     let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
@@ -125,7 +125,10 @@ fn fixed(mount: &VolumeMount) -> Option<Reading> {
     Some(Reading::Fixed(format!("mounts it at {} through subPath {sub}", mount.mount_path)))
 }
 
-fn secrets_of(volume: &Volume) -> Vec<(&str, Option<&[KeyToPath]>)> {
+/// A Secret in a volume, and which of its keys are there under which names.
+type Source<'a> = (&'a str, Option<&'a [KeyToPath]>);
+
+fn secrets_of(volume: &Volume) -> Vec<Source<'_>> {
     let mut found = Vec::new();
     if let Some(secret) = &volume.secret {
         found.extend(secret.secret_name.as_deref().map(|name| (name, secret.items.as_deref())));

@@ -90,7 +90,7 @@ impl<'a> Walk<'a, '_> {
         let old =
             self.world.object.status.as_ref().and_then(|s| s.workloads.iter().find(|w| w.workload == view.title()));
         let old = old.filter(|old| old.certificate.as_ref() == Some(&wanted.value));
-        let since = old.and_then(|o| o.since.clone()).unwrap_or_else(|| Time(self.world.now));
+        let since = old.and_then(|o| o.since.clone()).unwrap_or(Time(self.world.now));
         let mut status = WorkloadStatus {
             workload: view.title(),
             state: RolloutState::RolledOut,
