@@ -6,6 +6,7 @@ mod helm;
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use mailcert::controller::trust_bundle;
+use mailcert::decide::domain::world;
 use mailcert::issuers::cert_manager;
 use mailcert::solvers::dns01::dns_endpoint;
 use serde_json::Value;
@@ -177,6 +178,28 @@ fn namespaces_are_listed_only_for_trust_bundles_and_only_in_cluster_mode() {
     assert!(operator_args(&cluster).contains(&"--trust-bundles-from=tenants".to_owned()));
     let namespaced = objects(&helm, &[&["--set", "watchNamespaces={a}"], &values[..]].concat());
     assert!(of_kind(&namespaced, "Role").iter().all(|r| !rules(r).contains("namespaces: list,watch")));
+}
+
+#[test]
+fn pods_are_granted_as_far_as_they_are_used() {
+    let Some(helm) = helm::find() else { return };
+    let role = |args: &[&str]| {
+        let objects = objects(&helm, &[&["--set", "watchNamespaces={a}"], args].concat());
+        let role = of_kind(&objects, "Role").into_iter().find(|r| r["metadata"]["namespace"] == "a").unwrap().clone();
+        grants(&role)
+    };
+    let without = role(&[]);
+    let exec = ["/pods list", "/pods patch", "/pods/exec get", "/pods/exec create"];
+    let both = format!("{}=true,{}=true", world::RELOAD_VALUE, world::PER_POD_VALUE);
+    for (values, grants) in [
+        (format!("{}=true", world::RELOAD_VALUE), &exec[..]),
+        (format!("{}=true", world::PER_POD_VALUE), &["/pods list"]),
+        (both, &exec[..]),
+        (format!("{}=true", world::BUDGETS_VALUE), &["policy/poddisruptionbudgets list"]),
+    ] {
+        let more = role(&["--set", &values]);
+        assert_eq!(more.difference(&without).cloned().collect::<BTreeSet<_>>(), set(grants), "{values}");
+    }
 }
 
 /// A solver of a webhook has no namespace: no Role could grant it.

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{copies, secrets, workloads};
+use super::{copies, pods, reloads, secrets, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -58,6 +58,7 @@ impl Subject for Domains {
             _ => None,
         };
         world.workloads = workloads::observe(context, &object).await?;
+        world.budgets = pods::budgets(context, &object).await?;
         if let Some(certificate) = certificate.filter(|c| has_active(c) && !object.spec.endpoints.is_empty()) {
             let ca = ca_crt(context, &own.0, &certificate.spec.secret_name).await?;
             world.anchors = anchors(ca.as_deref());
@@ -78,7 +79,7 @@ impl Subject for Domains {
     }
 
     fn abreast(action: &Action) -> bool {
-        matches!(action, Action::Probe(_))
+        matches!(action, Action::Probe(_) | Action::Nudge { .. } | Action::Read { .. } | Action::Reload { .. })
     }
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
@@ -94,6 +95,15 @@ impl Subject for Domains {
             Action::RemoveSecret { name } => copies::remove_secret(context, &world.object, name).await,
             Action::RemoveCertificate { name, uid } => {
                 copies::remove_certificate(context, &world.object, &name, uid).await
+            }
+            Action::Nudge { pod, uid, value } => Ok(reloads::nudge(context, &namespace, &pod, &uid, &value).await),
+            Action::Read { pod, uid, secret, places } => {
+                let result = reloads::read(context, &namespace, &pod, &places).await;
+                Ok(Fact::Read { uid, secret, result })
+            }
+            Action::Reload { pod, uid, ip, steps } => {
+                let result = reloads::reload(context, &namespace, &pod, ip.as_deref(), &steps).await;
+                Ok(Fact::Reloaded { uid, at: Context::now(), result })
             }
             Action::Probe(target) => Ok(probe(context, target).await),
         }
@@ -180,6 +190,9 @@ async fn probe(context: &Context, target: ProbeTarget) -> Fact {
         tls: target.tls,
         address: target.address.clone(),
         port: target.port,
+        sni: target.sni,
+        algorithm: target.algorithm,
+        proxy_protocol: target.proxy_protocol,
         ..Target::new(target.protocol, target.host.clone(), target.ehlo_name.clone())
     };
     let result = context.prober.look(&look).await;

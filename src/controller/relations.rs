@@ -4,11 +4,15 @@ use kube::ResourceExt;
 
 use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
+use super::workloads::kind_name;
 use crate::api::certificate::IssuerRef;
 use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::decide::domain::fallback::Fallback;
 use crate::decide::domain::world::CertificateView;
 use crate::decide::issuer::account_key_secret;
+
+/// In place of a name: a selector.
+const ANY: &str = "*";
 
 /// Who refers to what, by the specs as they are watched.
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ pub struct Relations {
     pub bundle_maps: Index<Key>,
     /// Secret to the MailTrustBundles that read it.
     pub bundle_secrets: Index<Key>,
+    /// Workload, as `Deployment/name` or `Deployment/*` for a selector, to the MailDomains that name it.
+    pub workloads: Index<Key>,
     /// MailIssuer to the MailDomains whose template names it.
     pub templates: Index<Key>,
     /// Secret to the MailIssuers that use it.
@@ -106,6 +112,11 @@ impl Relations {
         let is_disabled = object.spec.certificate.disabled;
         self.fallbacks.set(&key, is_disabled.then(|| key.0.clone()));
         self.copies.set(&key, is_disabled.then(|| (key.0.clone(), Fallback::secret_of(object, None))));
+        let workloads = object.spec.workloads.iter().map(|w| {
+            let name = w.name.as_deref().unwrap_or(ANY);
+            (key.0.clone(), format!("{}/{name}", kind_name(w.kind)))
+        });
+        self.workloads.set(&key, workloads);
         let template = object.spec.certificate.template.as_ref();
         self.templates.set(&key, template.and_then(|t| t.issuer_ref.as_ref()).map(|at| issuer_key(at, &key.0)));
     }
@@ -116,7 +127,35 @@ impl Relations {
         self.domains_in.remove(key);
         self.fallbacks.remove(key);
         self.copies.remove(key);
+        self.workloads.remove(key);
         self.templates.remove(key);
+    }
+
+    /// The MailDomains that may name a workload: those that select by label have to be asked.
+    pub fn naming(&self, namespace: &str, kind: &str, name: &str) -> Vec<Key> {
+        let of = |name: &str| self.workloads.of(&(namespace.to_owned(), format!("{kind}/{name}")));
+        let mut all = of(name);
+        all.extend(of(ANY));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The other MailDomains that may name one of its workloads.
+    pub fn sharing(&self, domain: &MailDomain) -> Vec<Key> {
+        let own = key(domain);
+        let mut all = Vec::new();
+        for workload in &domain.spec.workloads {
+            let kind = kind_name(workload.kind);
+            match &workload.name {
+                Some(name) => all.extend(self.naming(&own.0, kind, name)),
+                None => all.extend(self.domains_in.of(&own.0)),
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all.retain(|key| *key != own);
+        all
     }
 
     /// A MailIssuer was created or changed.

@@ -49,6 +49,7 @@ const ON_THE_WAY: &[&str] = &[
     domain::CERTIFICATE_NOT_READY,
     domain::COPY_PENDING,
     domain::ROLLING_OUT,
+    domain::ROLLOUT_WAITING,
     domain::NOT_PROBED,
 ];
 

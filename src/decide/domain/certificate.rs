@@ -22,6 +22,8 @@ pub(super) struct Certificate<'a> {
     pub active: Option<&'a Revision>,
     /// The Secret that pods mount.
     pub secret: &'a str,
+    /// Whether that Secret holds it, or will without our doing.
+    pub is_mounted: bool,
     /// Why pods do not get the system certificate that they should get.
     why_not: Option<Said>,
     own: bool,
@@ -44,8 +46,9 @@ impl<'a> Certificate<'a> {
         };
         let active = object.and_then(|c| c.status.as_ref()).and_then(|s| s.active.as_ref());
         let own = world.object.spec.certificate.template.is_some();
+        let is_mounted = fallback.is_none_or(|f| f.own.is_some() || f.is_in_place());
         let why_not = fallback::trouble(world);
-        Self { view: &world.certificate, object, active, secret, why_not, own, now: world.now }
+        Self { view: &world.certificate, object, active, secret, is_mounted, why_not, own, now: world.now }
     }
 
     /// The active revision, unless it has expired or is not valid yet.

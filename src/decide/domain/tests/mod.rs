@@ -3,8 +3,12 @@
 mod conditions;
 mod fallback;
 mod fixtures;
+mod hold;
+mod in_place;
 mod names;
+mod pods;
 mod probes;
 mod properties;
 mod rollout;
+mod targets;
 mod verdicts;
