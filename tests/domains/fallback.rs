@@ -62,14 +62,17 @@ fn set_certificate(scene: &Scene, domain: &Path, certificate: &Value) {
     scene.kube.patch(domain, &json!({"spec": {"certificate": whole}})).unwrap();
 }
 
-/// Waits until the MailDomain's Secret is a copy of that one.
-fn wait_copied(scene: &Scene, domain: &Path, from: &str) -> Value {
-    wait_for(&format!("a copy of {from}"), || {
-        let (original, copy) = (scene.kube.get(&Path::secret(&scene.ns, from))?, secret(scene, "mail-tls"));
-        let is_copy = copy["metadata"]["labels"]["mailcert.dev/domain-name"] == "mail";
-        (is_copy && copy["data"] == original["data"]).then_some(())
-    });
-    wait_ready(&scene.kube, domain)
+/// Waits until the MailDomain's Secret is a copy of that certificate's, and the MailDomain says so and is Ready.
+fn wait_copied(scene: &Scene, domain: &Path, certificate: &str) -> Value {
+    let from = Path::secret(&scene.ns, &format!("{certificate}-tls"));
+    wait_for_object(&scene.kube, domain, &format!("to use a copy of {certificate}"), |object| {
+        let (Some(original), copy) = (scene.kube.get(&from), secret(scene, "mail-tls")) else { return false };
+        let (said, labels) = (&object["status"]["certificate"], &copy["metadata"]["labels"]);
+        let is_copy = labels["mailcert.dev/domain-name"] == "mail" && copy["data"] == original["data"];
+        let is_told = said["name"] == certificate
+            && said["copy"]["sourceResourceVersion"] == original["metadata"]["resourceVersion"];
+        is_copy && is_told && condition(object, "Ready").is_some_and(|c| c.0 == "True")
+    })
 }
 
 #[test]
@@ -80,7 +83,7 @@ fn a_disabled_certificate_goes_and_comes_back_without_a_gap() {
     scene.workload("Deployment", "mail", json!({}), json!({}));
     let workloads = json!([{"kind": "Deployment", "name": "mail"}]);
     let outputs =
-        json!({"template": {"issuerRef": {"name": "ca"}, "deletionPolicy": "Delete", "outputs": {"der": true}}});
+        json!({"template": {"issuerRef": {"name": "ca"}, "deletionPolicy": "Delete", "outputs": {"bluemind": true}}});
     let at = scene.domain("mail", json!({"workloads": workloads, "certificate": outputs}));
     wait_ready(kube, &at);
     // A second revision, so that the key of a former one is kept as well.
@@ -105,7 +108,7 @@ fn a_disabled_certificate_goes_and_comes_back_without_a_gap() {
 
     // With one, its copy takes the Secret over, and the own certificate goes with every key.
     system_certificate(&scene, "system");
-    let domain = wait_copied(&scene, &at, "system-tls");
+    let domain = wait_copied(&scene, &at, "system");
     let system = wait_ready(kube, &scene.at_certificate("system"));
     let certificate = &domain["status"]["certificate"];
     assert_eq!((&certificate["name"], &certificate["secretName"]), (&json!("system"), &json!("mail-tls")));
@@ -113,7 +116,7 @@ fn a_disabled_certificate_goes_and_comes_back_without_a_gap() {
     let left: String = kube.list_in("secrets", &scene.ns).iter().map(|s| s["data"].to_string()).collect();
     assert!(keys.iter().all(|key| !left.contains(key)), "a key of the own certificate is left");
     let copy = secret(&scene, "mail-tls");
-    assert!(copy["metadata"]["ownerReferences"].is_null() && copy["data"]["key.der"].is_null(), "{copy:#}");
+    assert!(copy["metadata"]["ownerReferences"].is_null() && copy["data"]["bluemind.pem"].is_null(), "{copy:#}");
     assert_eq!(copy["metadata"]["annotations"]["mailcert.dev/copy-of"], "system");
     let fingerprint = &system["status"]["active"]["fingerprintSHA256"];
     let rolled = kube.get(&Path::new("deployments.apps", &scene.ns, "mail")).unwrap();
@@ -125,10 +128,10 @@ fn a_disabled_certificate_goes_and_comes_back_without_a_gap() {
     wait_for_object(kube, &scene.at_certificate("system"), "to have revision 2", |o| {
         o["status"]["active"]["revision"] == 2
     });
-    wait_copied(&scene, &at, "system-tls");
+    wait_copied(&scene, &at, "system");
     let other = data(&copy)["tls.crt"].clone();
     kube.patch(&Path::secret(&scene.ns, "mail-tls"), &json!({"stringData": {"more": other}})).unwrap();
-    wait_copied(&scene, &at, "system-tls");
+    wait_copied(&scene, &at, "system");
 
     // It cannot be taken away while it is needed.
     let refused = kube.patch(&scene.at_certificate("system"), &json!({"spec": {"system": false}})).unwrap_err();
@@ -170,7 +173,7 @@ fn the_older_of_two_has_the_role_and_hands_it_over() {
     assert!(message(&second, "System").starts_with("MailCertificate a-first is this namespace's system certificate"));
     let at = scene.domain("mail", json!({"certificate": {"disabled": true}}));
     wait_for("the Secret", || kube.get(&Path::secret(&scene.ns, "mail-tls")));
-    let domain = wait_copied(&scene, &at, "a-first-tls");
+    let domain = wait_copied(&scene, &at, "a-first");
     assert_eq!(domain["status"]["certificate"]["name"], "a-first");
     // A Secret that somebody else made is left alone.
     let foreign =
@@ -188,7 +191,7 @@ fn the_older_of_two_has_the_role_and_hands_it_over() {
 
     kube.delete(&scene.at_certificate("a-first"));
     wait_for("the first to go", || kube.get(&scene.at_certificate("a-first")).is_none().then_some(()));
-    let domain = wait_copied(&scene, &at, "b-second-tls");
+    let domain = wait_copied(&scene, &at, "b-second");
     assert_eq!(domain["status"]["certificate"]["name"], "b-second");
     wait_condition(kube, &scene.at_certificate("b-second"), "System", "True", "SystemCertificate");
     // Nobody needs it any more: it goes at once.
