@@ -39,6 +39,9 @@ impl Said {
 /// Servers that notice a new certificate by themselves have this long, with the time that the kubelet takes.
 const GRACE: SignedDuration = SignedDuration::from_mins(3);
 
+/// A command that asks a server to reload may end before the server has.
+const TAKE_UP: SignedDuration = SignedDuration::from_secs(20);
+
 /// `judgements` has one entry for each of `targets`.
 pub(super) fn status(
     world: &World,
@@ -186,8 +189,11 @@ fn not_yet(world: &World, endpoints: &[EndpointStatus], rollout: &Rollout) -> Op
         return None;
     }
     let is_new = rollout.alone_since.is_some_and(|since| world.now.duration_since(since) < GRACE);
+    let is_fresh = rollout::last_reload(world).is_some_and(|at| world.now.duration_since(at) < TAKE_UP);
     let why = if rollout.is_waiting() {
         "its rollout is held back"
+    } else if is_fresh {
+        "the servers have only just been reloaded"
     } else if is_new {
         "servers that notice by themselves have 3 minutes"
     } else {
