@@ -41,6 +41,7 @@ pub fn conditions() -> String {
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),
+        ("Reasons of a MailDomain's `DNSReady`", reasons::dns::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
     ];
     for (title, meanings) in sections {

@@ -5,6 +5,7 @@
 //! kept: a problem in the spec stops none of the steps that can be done without it.
 
 pub mod names;
+pub mod tlsa;
 pub mod verdict;
 pub mod workload;
 pub mod world;
@@ -42,16 +43,24 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let probes = probes::Plan::of(world, &names, &certificate, &judgements);
     actions.extend(probes.due().map(Action::Probe));
     let status = status::status(world, &names, &certificate, judgements);
-    Decision { actions, status, wake: wake(world, &certificate, &probes) }
+    let tlsa = tlsa::Plan::of(world, &names, &certificate, &status.endpoints);
+    actions.extend(tlsa.iter().flat_map(tlsa::Plan::steps).map(Action::Tlsa));
+    let wake = wake(world, &certificate, &probes, tlsa.as_ref().and_then(tlsa::Plan::wake));
+    Decision { actions, status, wake }
 }
 
-fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>) -> Option<Timestamp> {
+fn wake(
+    world: &World,
+    certificate: &Certificate<'_>,
+    probes: &probes::Plan<'_>,
+    tlsa: Option<Timestamp>,
+) -> Option<Timestamp> {
     let second = SignedDuration::from_secs(1);
     // A permission that is granted causes no event.
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
-    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+    dates.chain(permission).chain(probes.wake()).chain(tlsa).min().map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -69,6 +78,7 @@ impl World {
                 }
             }
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
+            Fact::Tlsa(outcome) => self.tlsa.learn(outcome),
         }
     }
 }

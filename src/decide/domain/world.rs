@@ -12,6 +12,8 @@ use crate::api::domain::{MailDomain, WorkloadKind};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::pki::{Anchors, Chain, PemLimits};
 
+use super::tlsa;
+
 /// Everything that is known about one MailDomain in one pass.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -30,6 +32,8 @@ pub struct World {
     pub forbidden: Option<String>,
     /// Whom clients trust: see [`anchors`].
     pub anchors: Anchors,
+    /// What is known about its TLSA records. Lives in memory.
+    pub tlsa: tlsa::Memory,
     /// What was done in this pass. Empty at its start.
     pub done: Done,
 }
@@ -45,6 +49,7 @@ impl World {
             looks: BTreeMap::new(),
             forbidden: None,
             anchors: Anchors::mozilla(),
+            tlsa: tlsa::Memory::default(),
             done: Done::default(),
         }
     }
@@ -242,6 +247,8 @@ pub enum Action {
     },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
+    /// Look at TLSA records, or publish or withdraw some. Brings [`Fact::Tlsa`].
+    Tlsa(tlsa::Step),
 }
 
 /// What an action brought to light.
@@ -260,6 +267,8 @@ pub enum Fact {
         /// What.
         result: Result<Served, LookFailure>,
     },
+    /// What became of a step about TLSA records.
+    Tlsa(tlsa::Outcome),
 }
 
 impl fmt::Display for Action {
@@ -270,6 +279,7 @@ impl fmt::Display for Action {
             }
             Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
             Self::Probe(target) => write!(f, "look at {}", target.key),
+            Self::Tlsa(step) => step.fmt(f),
         }
     }
 }

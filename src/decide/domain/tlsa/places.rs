@@ -1,0 +1,93 @@
+//! The names that have TLSA records, the keys that they are of, and which key each endpoint serves.
+
+use std::collections::BTreeSet;
+
+use crate::api::certificate::MailCertificateStatus;
+use crate::api::domain::{EndpointStatus, TlsaPurpose};
+
+use super::super::certificate::Certificate;
+use super::super::names::Names;
+use super::super::world::ProbeTarget;
+
+/// A key whose record is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// SHA-256 over its SPKI, in lower-case hex.
+    pub spki: String,
+    /// `Current` or `Next`.
+    pub purpose: TlsaPurpose,
+}
+
+/// A name that is to have records: a port of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// `_25._tcp.mail.example.com`.
+    pub name: String,
+    /// The endpoints there that were not seen to serve a key whose record is wanted.
+    pub unproven: Vec<String>,
+}
+
+/// The keys of a certificate: the active one, and those that are to become it.
+pub(super) fn keys(certificate: &Certificate<'_>) -> Vec<Key> {
+    let mut keys = Vec::new();
+    let Some(status) = status(certificate) else { return keys };
+    let mut add = |spki: &str, purpose| {
+        if !keys.iter().any(|k: &Key| k.spki == spki) {
+            keys.push(Key { spki: spki.to_owned(), purpose });
+        }
+    };
+    if let Some(active) = &status.active {
+        add(&active.spki_sha256, TlsaPurpose::Current);
+    }
+    keys
+}
+
+fn status<'a>(certificate: &Certificate<'a>) -> Option<&'a MailCertificateStatus> {
+    certificate.object().and_then(|object| object.status.as_ref())
+}
+
+/// The key that an endpoint serves, if the certificate that it serves is one that is known.
+fn served<'a>(certificate: &Certificate<'a>, target: &ProbeTarget, endpoints: &[EndpointStatus]) -> Option<&'a str> {
+    let served = endpoints.iter().find(|e| e.endpoint == target.key)?.served_fingerprint.as_ref()?;
+    let status = status(certificate)?;
+    let revisions = status.active.iter().chain(&status.previous);
+    revisions.into_iter().find(|r| r.fingerprint_sha256 == *served).map(|r| r.spki_sha256.as_str())
+}
+
+/// Whether every endpoint serves the current key.
+pub(super) fn settled(certificate: &Certificate<'_>, names: &Names, endpoints: &[EndpointStatus]) -> bool {
+    let Some(active) = certificate.active else { return false };
+    let serves = |target: &ProbeTarget| served(certificate, target, endpoints) == Some(active.spki_sha256.as_str());
+    !names.targets.is_empty() && names.targets.iter().all(serves)
+}
+
+/// The places of a MailDomain, each once.
+pub(super) fn places(
+    certificate: &Certificate<'_>,
+    names: &Names,
+    endpoints: &[EndpointStatus],
+    keys: &[Key],
+) -> Vec<Place> {
+    let wanted: BTreeSet<&str> = keys.iter().map(|k| k.spki.as_str()).collect();
+    let mut places: Vec<Place> = Vec::new();
+    for target in &names.targets {
+        let name = format!("_{}._tcp.{}", target.port, target.host);
+        let proven = served(certificate, target, endpoints).is_some_and(|spki| wanted.contains(spki));
+        let at = match places.iter().position(|place| place.name == name) {
+            Some(at) => at,
+            None => {
+                places.push(Place { name, unproven: Vec::new() });
+                places.len() - 1
+            }
+        };
+        if !proven {
+            places[at].unproven.push(target.key.clone());
+        }
+    }
+    places
+}
+
+/// The host in the name of a TLSA record.
+pub(super) fn host(name: &str) -> &str {
+    name.splitn(3, '.').nth(2).unwrap_or(name)
+}
