@@ -12,6 +12,12 @@ pub const HOST_PATTERN: &str =
 pub const SAN_PATTERN: &str = r"^(\*\.)?([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]*[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}]([\p{L}\p{N}\p{M}-]*[\p{L}\p{N}\p{M}])?$";
 /// The name of a Kubernetes object (RFC 1123 subdomain).
 pub const OBJECT_NAME_PATTERN: &str = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
+/// A key of a Secret or ConfigMap.
+pub const SECRET_KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
+
+/// The type of a condition, as Kubernetes takes it.
+pub const CONDITION_TYPE_PATTERN: &str =
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$";
 
 /// Go syntax in hours, minutes, seconds and milliseconds. The API server's own `duration` also takes `90 days`, which the
 /// operator could not read.

@@ -12,14 +12,14 @@ use super::challenges::Published;
 use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
-use super::relations::{issuer_key, key};
+use super::relations::{issuer_of, key};
 use super::{authority, challenges, exposures, order, preflight, requests, secrets, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{
-    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
+    CertManagerView, Dependent, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
 };
 use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
@@ -51,6 +51,7 @@ impl Subject for Certificates {
             secret: secret_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
+            dependents: dependents(context, &own),
             next_renewal_check: next_renewal_check(context, &object, &own, now),
             learnt: Learnt::default(),
             object,
@@ -101,7 +102,7 @@ impl Subject for Certificates {
     fn keep(context: &Context, world: &World, status: &MailCertificateStatus) {
         let (namespace, name) = key(&*world.object);
         let sample = CertificateSample {
-            issuer: world.object.spec.issuer_ref.name.clone(),
+            issuer: world.object.spec.issuer_ref.as_ref().map(|i| i.name.clone()).unwrap_or_default(),
             ready: conditions::is_true(&status.conditions, condition::READY),
             not_after: status.active.as_ref().map(|a| a.not_after.0.as_second()),
             renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
@@ -120,11 +121,12 @@ impl Subject for Certificates {
                 context.published.set(own.clone(), Published { object: world.object.clone(), records });
             }
         }
-        match order {
-            Some(_) => drop(context.open_orders.enter(&issuer_of(&world.object), &own, usize::MAX)),
+        match (order, issuer_of(&world.object)) {
+            (Some(_), Some(issuer)) => drop(context.open_orders.enter(&issuer, &own, usize::MAX)),
             // One that is held back stays in the row.
-            None if matches!(world.learnt.reserved, Some(Err(_))) => {}
-            None => context.next_order(context.open_orders.leave(&issuer_of(&world.object), &own)),
+            _ if matches!(world.learnt.reserved, Some(Err(_))) => {}
+            (None, Some(issuer)) => context.next_order(context.open_orders.leave(&issuer, &own)),
+            (_, None) => {}
         }
         if let Some(answer) = &world.learnt.renewal_info {
             let uid = world.object.uid().unwrap_or_default();
@@ -173,7 +175,7 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
         }
         Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
-        Action::Preflight { asked } => match context.kinds.issuers.get(&issuer_of(object)) {
+        Action::Preflight { asked } => match issuer_of(object).and_then(|at| context.kinds.issuers.get(&at)) {
             Some(issuer) => Ok(preflight::look(&context.dns, &issuer, asked).await),
             None => Ok(Fact::Overtaken),
         },
@@ -214,8 +216,13 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
     }
 }
 
-fn issuer_of(object: &MailCertificate) -> Key {
-    issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default())
+/// The MailDomains that use it, by name.
+fn dependents(context: &Context, own: &Key) -> Vec<Dependent> {
+    let domains = context.relations.domains.of(own).into_iter().filter_map(|k| context.kinds.domains.get(&k));
+    let alive = domains.filter(|d| d.meta().deletion_timestamp.is_none());
+    let mut found: Vec<Dependent> = alive.map(|d| Dependent::of(&d)).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
 }
 
 /// The MailCertificate that claimed the same Secret earlier, if there is one.
@@ -276,7 +283,7 @@ async fn view_issuer(
     own: &Key,
     now: Timestamp,
 ) -> Result<IssuerView, PassError> {
-    let at = issuer_key(&object.spec.issuer_ref, &own.0);
+    let Some(at) = issuer_of(object) else { return Ok(IssuerView::NotFound) };
     let Some(issuer) = context.kinds.issuers.get(&at) else { return Ok(IssuerView::NotFound) };
     let labels = namespace_labels(context, &issuer, &at, &own.0).await;
     if let Err(why) = issuer::allows(&issuer, &at.0, &own.0, labels.as_ref()) {

@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use super::context::Context;
 use super::index::Key;
 use super::pass::PassError;
-use super::relations::{issuer_key, key};
+use super::relations::{issuer_of, key};
 use super::{resolvers, views};
 use crate::api::MailCertificate;
 use crate::api::certificate::{PublishedRecord, TxtRecord};
@@ -105,7 +105,7 @@ enum Change {
 
 /// The issuer that a MailCertificate names, with its key.
 fn issuer(context: &Context, object: &MailCertificate) -> Option<(Key, Arc<MailIssuer>)> {
-    let at = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
+    let at = issuer_of(object)?;
     Some((at.clone(), context.kinds.issuers.get(&at)?))
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::context::Context;
 use super::index::Key;
 use super::pass::PassError;
-use super::relations::{issuer_key, key};
+use super::relations::{issuer_of, key};
 use crate::api::issuer::Http01Solver;
 use crate::api::reasons::certificate as reason;
 use crate::api::{MailCertificate, MailIssuer};
@@ -40,7 +40,7 @@ fn routes(context: &Context) -> Api<DynamicObject> {
 /// Makes what the issuer's solver asks for.
 pub async fn expose(context: &Context, object: &MailCertificate, challenges: &[Routed]) -> Result<Fact, PassError> {
     let own = key(object);
-    let issuer = context.kinds.issuers.get(&issuer_key(&object.spec.issuer_ref, &own.0));
+    let issuer = issuer_of(object).and_then(|at| context.kinds.issuers.get(&at));
     for Routed { name: host, token, solver: index } in challenges {
         let Some(solver) = issuer.as_deref().and_then(|i| solver(i, *index)) else { return Ok(Fact::Overtaken) };
         if let Some(off) = switched_off(context, solver).await {

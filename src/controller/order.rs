@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use k8s_openapi::jiff::SignedDuration;
-use kube::ResourceExt;
 
 use super::account::{account, failure};
 use super::context::Context;
 use super::ledger;
 use super::pass::PassError;
-use super::relations::{issuer_key, key};
+use super::relations::{issuer_of, key};
 use super::turns;
 use crate::api::certificate::ChallengeType;
 use crate::api::reasons::certificate as reason;
@@ -42,20 +41,24 @@ async fn opened(
     object: &MailCertificate,
     turn: Turn,
 ) -> Result<Result<(Arc<AcmeAccount>, turns::Turn), StepFailure>, PassError> {
-    let key = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
+    let Some(key) = issuer_of(object) else { return Ok(Err(gone("issuerRef".to_owned()))) };
     let turn = match turn {
         Turn::First => context.turns.begin(&key)?,
         Turn::Next => context.turns.go_on(&key).await?,
     };
     match context.kinds.issuers.get(&key) {
         Some(issuer) => Ok(account(context, &issuer).await?.map(|account| (account, turn))),
-        None => Ok(Err(StepFailure {
-            pace: Pace::Transient,
-            reason: reason::ISSUER_NOT_FOUND,
-            message: format!("MailIssuer {}/{} is gone", key.0, key.1),
-            retry_after: None,
-            order_lost: false,
-        })),
+        None => Ok(Err(gone(format!("MailIssuer {}/{}", key.0, key.1)))),
+    }
+}
+
+fn gone(what: String) -> StepFailure {
+    StepFailure {
+        pace: Pace::Transient,
+        reason: reason::ISSUER_NOT_FOUND,
+        message: format!("{what} is gone"),
+        retry_after: None,
+        order_lost: false,
     }
 }
 
@@ -83,7 +86,7 @@ pub async fn reserve(
     exempt: bool,
 ) -> Result<Fact, PassError> {
     let own = key(object);
-    let at = issuer_key(&object.spec.issuer_ref, &own.0);
+    let Some(at) = issuer_of(object) else { return Ok(Fact::Overtaken) };
     let Some(issuer) = context.kinds.issuers.get(&at) else { return Ok(Fact::Overtaken) };
     let (Some(acme), Some(uri)) = (&issuer.spec.acme, account_uri(&issuer)) else { return Ok(Fact::Overtaken) };
     let now = Context::now();
@@ -143,7 +146,7 @@ pub async fn create(
             if let Some(reserved) = reserved.filter(|_| !e.unanswered) {
                 ledger::release(context, &reserved);
             }
-            context.next_order(context.open_orders.leave(&issuer_key(&object.spec.issuer_ref, &own.0), &own));
+            context.next_order(context.open_orders.left(&own));
             Ok(Fact::Failed(failure(e)))
         }
     }
@@ -151,7 +154,7 @@ pub async fn create(
 
 /// Counts an order that was made as a renewal that the CA asked for, and that the CA did not take as one.
 async fn count(context: &Context, object: &MailCertificate, names: Vec<String>) -> Result<(), PassError> {
-    let at = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
+    let Some(at) = issuer_of(object) else { return Ok(()) };
     let uri = context.kinds.issuers.get(&at).and_then(|issuer| account_uri(&issuer));
     let Some(uri) = uri else { return Ok(()) };
     // It is made already: no limit can hold it back any more.
@@ -168,9 +171,8 @@ pub async fn look(context: &Context, object: &MailCertificate, url: &str) -> Res
         Ok(order) => view(order),
         Err(e) => return Ok(Fact::Failed(failure(e))),
     };
-    if order.status == OrderStatus::Invalid {
+    if let Some(at) = issuer_of(object).filter(|_| order.status == OrderStatus::Invalid) {
         let failed = order.authorizations.iter().filter(|a| a.failed).map(|a| a.name.clone()).collect::<Vec<_>>();
-        let at = issuer_key(&object.spec.issuer_ref, &object.namespace().unwrap_or_default());
         ledger::failed_authorizations(context, &at, account.uri(), &failed, Context::now()).await?;
     }
     Ok(Fact::Order(order))

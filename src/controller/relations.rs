@@ -38,12 +38,18 @@ pub fn issuer_key(reference: &IssuerRef, namespace: &str) -> Key {
     (reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()), reference.name.clone())
 }
 
+/// The issuer that a MailCertificate names, unless it is imported.
+pub fn issuer_of(object: &MailCertificate) -> Option<Key> {
+    let reference = object.spec.issuer_ref.as_ref()?;
+    Some(issuer_key(reference, &object.namespace().unwrap_or_default()))
+}
+
 impl Relations {
     /// A MailCertificate was created or changed.
     pub fn certificate(&self, object: &MailCertificate) {
         let key = key(object);
         self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
-        self.users.set(&key, [issuer_key(&object.spec.issuer_ref, &key.0)]);
+        self.users.set(&key, issuer_of(object));
     }
 
     /// A MailCertificate was deleted.
@@ -58,7 +64,7 @@ impl Relations {
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
         let template = object.spec.certificate.template.as_ref();
-        self.templates.set(&key, template.map(|t| issuer_key(&t.issuer_ref, &key.0)));
+        self.templates.set(&key, template.and_then(|t| t.issuer_ref.as_ref()).map(|at| issuer_key(at, &key.0)));
     }
 
     /// A MailDomain was deleted.

@@ -1,15 +1,19 @@
 //! What a change of mailcert's own objects means for the others.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use kube::ResourceExt;
 
 use super::caches::{Kinds, Watcher};
+use super::context::Memory;
 use super::index::Key;
 use super::open_orders::OpenOrders;
-use super::relations::{Relations, issuer_key, key};
+use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::decide::certificate::world::Dependent;
+use crate::decide::domain::world::CertificateView;
 use crate::operating::metrics::Metrics;
 use crate::solvers::http01::responder::{ChallengeTable, Entry};
 use crate::solvers::tls_alpn01::responder::{AlpnEntry, AlpnTable};
@@ -26,6 +30,8 @@ pub struct Watching {
     pub tls_challenges: AlpnTable,
     /// Orders that an earlier leader made count too.
     pub open_orders: Arc<OpenOrders>,
+    /// What each MailDomain last said about which certificate, hashed.
+    pub dependents: Memory<(Key, u64)>,
     /// Series of deleted objects go.
     pub metrics: Arc<Metrics>,
 }
@@ -50,8 +56,8 @@ impl Watcher<MailCertificate> for Watching {
         let own = key(object);
         self.relations.certificate(object);
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
-        if order.is_some() {
-            self.open_orders.enter(&issuer_key(&object.spec.issuer_ref, &own.0), &own, usize::MAX);
+        if let (Some(_), Some(issuer)) = (order, issuer_of(object)) {
+            self.open_orders.enter(&issuer, &own, usize::MAX);
         }
         let open = order.map(|o| &o.challenges[..]).unwrap_or_default();
         let of = |kind| open.iter().filter(move |c| c.type_ == kind);
@@ -85,15 +91,41 @@ impl Watching {
     }
 }
 
+impl Watching {
+    /// The MailCertificate that it uses, where what it says about that is new.
+    fn tell_certificate(&self, domain: &MailDomain) {
+        let own = key(domain);
+        let certificate = (own.0.clone(), CertificateView::name_for(domain));
+        let mut hash = DefaultHasher::new();
+        Dependent::of(domain).hash(&mut hash);
+        let said = (certificate.clone(), hash.finish());
+        let before = self.dependents.get(&own);
+        if before.as_ref() == Some(&said) {
+            return;
+        }
+        if let Some((former, _)) = before.filter(|(former, _)| *former != certificate) {
+            self.kinds.certificates.trigger(&former);
+        }
+        self.dependents.set(own, said);
+        self.kinds.certificates.trigger(&certificate);
+    }
+}
+
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
-        if news && let Some(template) = &object.spec.certificate.template {
+        self.tell_certificate(object);
+        let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
+        if let Some(issuer) = issuer.filter(|_| news) {
             let namespace = object.namespace().unwrap_or_default();
-            self.kinds.issuers.trigger(&issuer_key(&template.issuer_ref, &namespace));
+            self.kinds.issuers.trigger(&issuer_key(issuer, &namespace));
         }
     }
     fn gone(&self, key: &Key) {
+        if let Some((certificate, _)) = self.dependents.get(key) {
+            self.kinds.certificates.trigger(&certificate);
+        }
+        self.dependents.forget(key);
         self.relations.domain_gone(key);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }

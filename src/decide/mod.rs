@@ -14,6 +14,7 @@ pub mod events;
 pub mod guard;
 pub mod issuer;
 pub mod jitter;
+pub mod window;
 
 use k8s_openapi::jiff::Timestamp;
 

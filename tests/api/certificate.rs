@@ -14,6 +14,11 @@ pub fn good() -> Value {
 const SIZE: &str = "size must be 256, 384 or 521 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519";
 const COMMON_NAME: &str = "commonName must be one of dnsNames: clients ignore a CN that is not also a SAN";
 const ONE_BEFORE: &str = "at most one of before and beforePercentage may be set";
+const ONE_SOURCE: &str = "exactly one of issuerRef and import must be set";
+const NAMES: &str = "dnsNames must name at least one name, unless the certificate is imported";
+const SAME_SECRET: &str =
+    "import.secretRef must name another Secret than secretName: the operator writes that one, and never the source";
+const TAKEN_AS_IT_IS: &str = "go with issuerRef: what is imported is taken as it is";
 const DURATION: &str = "duration must be between 1h and 87600h";
 
 #[test]
@@ -51,7 +56,7 @@ fn dns_names_are_well_formed() {
     let mut cases: Vec<Case> = good_names.iter().map(|name| (*name, named(name), None)).collect();
     let refusal = Some("spec.dnsNames[0] in body should match");
     cases.extend(bad_names.iter().map(|name| (*name, named(name), refusal)));
-    cases.push(("no name", json!({"dnsNames": []}), Some("spec.dnsNames")));
+    cases.push(("no name", json!({"dnsNames": []}), Some(NAMES)));
     cases.push(("an empty name", json!({"dnsNames": [""]}), Some("spec.dnsNames[0]")));
     cases.push(("a long name", named(&format!("{}example.com", "a.".repeat(125))), Some("Too long")));
     let many = |n: usize| json!({"dnsNames": (0..n).map(|i| format!("m{i}.example.com")).collect::<Vec<_>>()});
@@ -158,7 +163,7 @@ fn references_are_names() {
         "MailCertificate",
         &good(),
         &[
-            ("no issuer", json!({"issuerRef": null}), Some("spec.issuerRef: Required")),
+            ("no issuer", json!({"issuerRef": null}), Some(ONE_SOURCE)),
             ("no Secret", json!({"secretName": null}), Some("spec.secretName: Required")),
             ("a bad Secret", json!({"secretName": "Mail"}), Some("spec.secretName in body should match")),
             ("a bad issuer", json!({"issuerRef": {"name": "a/b"}}), Some("spec.issuerRef.name in body should match")),
@@ -168,6 +173,41 @@ fn references_are_names() {
             ("21 annotations", json!({"secretTemplate": {"annotations": labels}}), Some("Too many")),
         ],
     );
+}
+
+#[test]
+fn imports_name_their_source() {
+    let good = json!({"import": {"secretRef": {"name": "from-the-ca"}}, "secretName": "mail-tls"});
+    let import = |change: Value| json!({"import": change});
+    let keys = |keys: Value| json!({"import": {"keys": keys}});
+    check(
+        "MailCertificate",
+        &good,
+        &[
+            ("an issuer too", json!({"issuerRef": {"name": "ca"}}), Some(ONE_SOURCE)),
+            ("names that it must cover", json!({"dnsNames": ["mail.example.com"]}), None),
+            ("no Secret", import(json!({"secretRef": null})), Some("spec.import.secretRef: Required")),
+            ("a bad Secret", import(json!({"secretRef": {"name": "A"}})), Some("spec.import.secretRef.name in body")),
+            ("its own Secret", import(json!({"secretRef": {"name": "mail-tls"}})), Some(SAME_SECRET)),
+            ("PKCS#12", import(json!({"format": "PKCS12", "passwordSecretRef": {"name": "pin"}})), None),
+            ("another format", import(json!({"format": "JKS"})), Some("Unsupported value")),
+            ("a bad key", import(json!({"passwordSecretRef": {"name": "pin", "key": "a/b"}})), Some("key in body")),
+            ("keys", keys(json!({"certificate": "cert.pem", "key": "key.pem", "ca": "ca.pem"})), None),
+            ("a PKCS#12 key", keys(json!({"pkcs12": "mail.pfx"})), None),
+            ("no certificate", keys(json!({"key": "key.pem"})), Some("exactly one of certificate and pkcs12")),
+            ("a key twice", keys(json!({"pkcs12": "mail.pfx", "key": "key.pem"})), Some("key goes with certificate")),
+            ("findings", import(json!({"allow": ["NameNotCovered"]})), None),
+            ("no word", import(json!({"allow": ["not covered"]})), Some("spec.import.allow[0] in body")),
+            ("a subject", json!({"subject": {"organization": "Example"}}), Some(TAKEN_AS_IT_IS)),
+            ("a duration", json!({"duration": "2160h"}), Some(TAKEN_AS_IT_IS)),
+            ("a stand-in", json!({"issueTemporary": true}), Some(TAKEN_AS_IT_IS)),
+            ("a CN", json!({"dnsNames": ["a.example.com"], "commonName": "a.example.com"}), Some(TAKEN_AS_IT_IS)),
+        ],
+    );
+    let made = Kube::new(cluster()).create_dry(&object("MailCertificate", "good", &good)).unwrap();
+    let filled = json!({"secretRef": {"name": "from-the-ca"}, "format": "Auto", "allowUntrusted": false,
+        "fetchMissingIssuers": false});
+    assert_eq!(made["spec"]["import"], filled);
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub fn good() -> Value {
     json!({"domain": "example.com", "externalURL": "https://mail.example.com", "certificate": {"ref": {"name": "mail"}}})
 }
 
+const ONE_SOURCE: &str = "exactly one of issuerRef and import must be set";
 const ONE_CERTIFICATE: &str = "exactly one of ref and template must be set";
 const ONE_WORKLOAD: &str = "exactly one of name and selector must be set";
 const INTERVAL: &str = "interval must be between 30s and 168h";
@@ -57,6 +58,11 @@ fn one_certificate() {
         template.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         json!({"certificate": {"ref": null, "template": template}})
     };
+    let imported = |change: Value| {
+        let mut template = json!({"import": {"secretRef": {"name": "source"}}});
+        template.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"certificate": {"ref": null, "template": template}})
+    };
     let size = "size must be 256, 384 or 521 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519";
     check(
         "MailDomain",
@@ -65,7 +71,14 @@ fn one_certificate() {
             ("none", json!({"certificate": {"ref": null}}), Some(ONE_CERTIFICATE)),
             ("both", json!({"certificate": {"template": {"issuerRef": {"name": "ca"}}}}), Some(ONE_CERTIFICATE)),
             ("a template", template(json!({})), None),
-            ("no issuer", json!({"certificate": {"ref": null, "template": {}}}), Some("template.issuerRef: Required")),
+            ("no issuer", json!({"certificate": {"ref": null, "template": {}}}), Some(ONE_SOURCE)),
+            ("an import", imported(json!({})), None),
+            (
+                "an import from its own Secret",
+                imported(json!({"secretName": "source"})),
+                Some("must name another Secret"),
+            ),
+            ("an import with a duration", imported(json!({"duration": "2160h"})), Some("go with issuerRef")),
             ("a bad key", template(json!({"privateKey": {"size": 1024}})), Some(size)),
             ("a short life", template(json!({"duration": "1m"})), Some("duration must be between 1h and 87600h")),
             ("no certificate", json!({"certificate": null}), Some("spec.certificate: Required")),

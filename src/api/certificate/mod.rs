@@ -1,5 +1,7 @@
 //! MailCertificate: one key pair and its certificate.
 
+pub mod activation;
+mod import;
 mod status;
 
 use std::collections::BTreeMap;
@@ -10,9 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
+pub use activation::{Activation, ActivationMode};
+pub use import::{Import, ImportFormat, ImportKeys, PasswordRef};
 pub use status::{
-    Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
-    PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
+    ActivationStatus, Attempt, Call, Challenge, ChallengeType, Failure, Finding, Gate, IssuedChain,
+    MailCertificateStatus, NextKey, OmittedName, Order, PublishedRecord, RenewalInfo, Repairs, Request, Revision,
+    RevisionState, Revocation, Rollback, Temporary, TxtRecord,
 };
 
 /// One key pair and its certificate, kept in a Secret that mail pods mount.
@@ -35,24 +40,35 @@ pub use status::{
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
+    printcolumn(name = "Imported from", type_ = "string", json_path = ".spec.import.secretRef.name", priority = "1"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.active.notAfter"),
     printcolumn(name = "Renews", type_ = "string", json_path = ".status.renewalTime", priority = "1"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.active.revision", priority = "1"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("!has(self.commonName) || self.dnsNames.exists(n, n == self.commonName)").message("commonName must be one of dnsNames: clients ignore a CN that is not also a SAN").field_path(".commonName"))]
+#[x_kube(validation = Rule::new("has(self.issuerRef) != has(self.import)").message("exactly one of issuerRef and import must be set"))]
+#[x_kube(validation = Rule::new("has(self.import) || (has(self.dnsNames) && self.dnsNames.size() > 0)").message("dnsNames must name at least one name, unless the certificate is imported").field_path(".dnsNames"))]
+#[x_kube(validation = Rule::new("!has(self.import) || self.import.secretRef.name != self.secretName").message("import.secretRef must name another Secret than secretName: the operator writes that one, and never the source"))]
+#[x_kube(validation = Rule::new("!has(self.import) || (!has(self.commonName) && !has(self.subject) && !has(self.emailAddresses) && !has(self.duration) && !(has(self.issueTemporary) && self.issueTemporary))").message("commonName, subject, emailAddresses, duration and issueTemporary go with issuerRef: what is imported is taken as it is"))]
+#[x_kube(validation = Rule::new("!has(self.commonName) || (has(self.dnsNames) && self.dnsNames.exists(n, n == self.commonName))").message("commonName must be one of dnsNames: clients ignore a CN that is not also a SAN").field_path(".commonName"))]
 #[serde(rename_all = "camelCase")]
 pub struct MailCertificateSpec {
-    /// The MailIssuer that signs.
-    pub issuer_ref: IssuerRef,
+    /// The MailIssuer that signs. Exactly one of issuerRef and import must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+    /// Key and certificate from a Secret, in place of issuerRef.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
     /// The Secret that pods mount. It belongs to this MailCertificate alone and is never written when it belongs to
     /// something else. Cannot change while a certificate is active.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
     pub secret_name: String,
     /// DNS names that the certificate must carry as SANs, in A-labels or Unicode; a wildcard is a whole left-most
-    /// label (`*.example.com`). The order does not matter; a change is a new revision.
-    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
+    /// label (`*.example.com`). The order does not matter; a change is a new revision. A certificate that is imported
+    /// must cover them; there may be none then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 253), regex(pattern = schema::SAN_PATTERN)))]
     pub dns_names: Vec<String>,
     /// Old DNS names that clients still use. One that cannot be validated never blocks the others.
     #[serde(default, rename = "legacyDNSNames", skip_serializing_if = "Vec::is_empty")]
@@ -98,6 +114,9 @@ pub struct CertificateOptions {
     /// It never counts as Ready, and never takes the place of an issued one.
     #[serde(default)]
     pub issue_temporary: bool,
+    /// When a new revision is put to use, and when it is taken back.
+    #[serde(default)]
+    pub activation: Activation,
     /// How many previous revisions to keep.
     #[serde(default)]
     pub history: History,
@@ -125,6 +144,7 @@ impl Default for CertificateOptions {
             private_key: PrivateKeyOptions::default(),
             renewal: Renewal::default(),
             issue_temporary: false,
+            activation: Activation::default(),
             history: History::default(),
             secret_template: None,
             deletion_policy: DeletionPolicy::default(),
@@ -232,13 +252,27 @@ pub enum KeyAlgorithm {
     Ed25519,
 }
 
-/// Whether a renewal makes a new key.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Whether a renewal makes a new key. The annotation `mailcert.dev/rotate-key` asks for another one at any time.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("(self.policy == 'After') == has(self.after)").message("after must be set when policy is After, and only then"))]
+#[serde(rename_all = "camelCase")]
 pub struct KeyRotation {
     /// `Always`: every revision has a key of its own. `Never`: a renewal keeps the key, so that a published
-    /// `TLSA 3 1 1` record (DANE) stays right.
+    /// `TLSA 3 1 1` record (DANE) stays right. `After`: it is kept for a time.
     #[serde(default)]
     pub policy: RotationPolicy,
+    /// How long a key is in use, in Go syntax (`8760h`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    #[x_kube(validation = Rule::new("self == null || (duration(self) >= duration('1h') && duration(self) <= duration('262800h'))").message("after must be between 1h and 262800h"))]
+    pub after: Option<kube::core::Duration>,
+    /// How long before that `KeyRotationDue` becomes True. Default: a tenth of it, and at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub remind_before: Option<kube::core::Duration>,
+    /// Makes the next key ahead and shows its SPKI in the status. A MailDomain with `dns.tlsa` implies it.
+    #[serde(default)]
+    pub prepare_next: bool,
 }
 
 /// When keys change.
@@ -247,8 +281,10 @@ pub enum RotationPolicy {
     /// With every renewal.
     #[default]
     Always,
-    /// Only when the algorithm or size asked for changes.
+    /// Only when the algorithm or size asked for changes, or the annotation asks for it.
     Never,
+    /// When it has been in use for as long as `after` says.
+    After,
 }
 
 /// When to renew. Default: when the CA suggests it (RFC 9773), else when a third of the actual lifetime is left (half,

@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::certificate::{CertificateOptions, IssuerRef, LegacyName};
+use crate::api::certificate::{CertificateOptions, Import, IssuerRef, LegacyName};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::api::schema;
 
@@ -105,10 +105,17 @@ pub struct CertificateRef {
 
 /// The MailCertificate to make.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("has(self.issuerRef) != has(self.import)").message("exactly one of issuerRef and import must be set"))]
+#[x_kube(validation = Rule::new("!has(self.import) || !has(self.secretName) || self.import.secretRef.name != self.secretName").message("import.secretRef must name another Secret than secretName: the operator writes that one, and never the source"))]
+#[x_kube(validation = Rule::new("!has(self.import) || (!has(self.subject) && !has(self.emailAddresses) && !has(self.duration) && !(has(self.issueTemporary) && self.issueTemporary))").message("subject, emailAddresses, duration and issueTemporary go with issuerRef: what is imported is taken as it is"))]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateTemplate {
-    /// The MailIssuer that signs.
-    pub issuer_ref: IssuerRef,
+    /// The MailIssuer that signs. Exactly one of issuerRef and import must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+    /// Key and certificate from a Secret, in place of issuerRef.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
     /// The Secret that pods mount. Default: `<name of the MailDomain>-tls`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]

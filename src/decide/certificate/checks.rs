@@ -99,11 +99,12 @@ fn issuer_differs(look: &Look<'_>) -> Option<Trigger> {
     if look.active.issuer_ref == wanted {
         return None;
     }
-    let text = |r: &IssuerRef| format!("{}/{}", r.namespace.as_deref().unwrap_or_default(), r.name);
-    bad(
-        reason::ISSUER_CHANGED,
-        format!("the certificate is from MailIssuer {}, wanted is {}", text(&look.active.issuer_ref), text(&wanted)),
-    )
+    let text = |r: &Option<IssuerRef>| match r {
+        Some(r) => format!("from MailIssuer {}/{}", r.namespace.as_deref().unwrap_or_default(), r.name),
+        None => "imported".to_owned(),
+    };
+    let (has, wants) = (text(&look.active.issuer_ref), text(&wanted));
+    bad(reason::ISSUER_CHANGED, format!("the certificate is {has}, and shall be {wants}"))
 }
 
 fn ca_differs(look: &Look<'_>) -> Option<Trigger> {

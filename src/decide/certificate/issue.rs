@@ -69,7 +69,9 @@ pub(super) fn accept(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trig
 }
 
 fn issuer_problem(state: &State<'_>) -> Option<Step> {
-    let issuer = state.issuer_ref();
+    let Some(issuer) = state.issuer_ref() else {
+        return Some(Step::blocked(reason::IMPORT_INVALID, "the source has not been read".to_owned()));
+    };
     let name = format!("MailIssuer {}/{}", issuer.namespace.unwrap_or_default(), issuer.name);
     match &state.world.issuer {
         IssuerView::NotFound => Some(Step::blocked(
@@ -117,7 +119,7 @@ fn origin(state: &State<'_>) -> Origin {
         IssuerView::Ca(ca) => Some(ca.certificate().spki_sha256.to_string()),
         _ => None,
     };
-    Origin { issuer: Some(state.issuer_ref()), authority_spki, request: Some(names::request_digest(state.spec)) }
+    Origin { issuer: state.issuer_ref(), authority_spki, request: Some(names::request_digest(state.spec)) }
 }
 
 fn sign(state: &mut State<'_>, wanted: &Wanted, ca: Option<Arc<CaKeyPair>>, origin: Origin) -> Step {

@@ -8,8 +8,8 @@ use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
 use super::{chains, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    Attempt, Failure, Finding, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo, Repairs,
-    Revision, Revocation, Temporary,
+    ActivationStatus, Attempt, Failure, Finding, Gate, IssuerRef, MailCertificateSpec, NextKey, OmittedName,
+    PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
 };
 use crate::api::{
     keys,
@@ -32,6 +32,20 @@ pub struct State<'a> {
     pub spec: &'a MailCertificateSpec,
     /// The active revision.
     pub active: Option<Revision>,
+    /// New revisions that wait for their gates.
+    pub staged: Vec<Revision>,
+    /// What they wait for.
+    pub gates: Vec<Gate>,
+    /// The key that a later revision is to have.
+    pub next_key: Option<NextKey>,
+    /// What has become of the active revision.
+    pub activation: Option<ActivationStatus>,
+    /// The last time that an earlier revision became active again.
+    pub rollback: Option<Rollback>,
+    /// The rollback annotation that was acted upon last.
+    pub rollback_seen: Option<String>,
+    /// The rotate-key annotation that was acted upon last.
+    pub rotate_seen: Option<String>,
     /// Former revisions, newest first.
     pub previous: Vec<Revision>,
     /// The issuance under way.
@@ -66,6 +80,13 @@ impl<'a> State<'a> {
             world,
             spec: &world.object.spec,
             active: status.active,
+            staged: status.staged,
+            gates: status.gates,
+            next_key: status.next_key,
+            activation: status.activation,
+            rollback: status.rollback,
+            rollback_seen: status.last_rollback_request,
+            rotate_seen: status.last_rotate_request,
             previous: status.previous,
             attempt: status.attempt,
             omitted: status.omitted_names,
@@ -103,10 +124,11 @@ impl<'a> State<'a> {
         self.findings.sort();
     }
 
-    /// The issuer that the spec names, with its namespace.
-    pub fn issuer_ref(&self) -> IssuerRef {
-        let namespace = self.spec.issuer_ref.namespace.clone().or_else(|| self.world.object.namespace());
-        IssuerRef { name: self.spec.issuer_ref.name.clone(), namespace }
+    /// The issuer that the spec names, with its namespace; none: the certificate is imported.
+    pub fn issuer_ref(&self) -> Option<IssuerRef> {
+        let named = self.spec.issuer_ref.as_ref()?;
+        let namespace = named.namespace.clone().or_else(|| self.world.object.namespace());
+        Some(IssuerRef { name: named.name.clone(), namespace })
     }
 
     /// The renew annotation's value.
@@ -332,12 +354,16 @@ impl<'a> State<'a> {
             not_after: Time(leaf.not_after),
             issuer: leaf.issuer.clone(),
             dns_names,
-            issuer_ref: origin.issuer.clone().unwrap_or_else(|| self.issuer_ref()),
+            issuer_ref: origin.issuer.clone().or_else(|| self.issuer_ref()),
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),
             chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
             ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
+            state: None,
+            reason: None,
+            message: None,
+            key_since: None,
             secret_name: self.world.revisions.get(&revision).cloned(),
             secret_resource_version: version,
         }

@@ -144,6 +144,7 @@ pub(super) fn desired(domain: &MailDomain, names: &Names) -> Result<MailCertific
     }
     Ok(MailCertificateSpec {
         issuer_ref: template.issuer_ref.clone(),
+        import: template.import.clone(),
         secret_name: template.secret_name.clone().unwrap_or_else(|| format!("{}-tls", domain.name_any())),
         dns_names: names.wanted.iter().cloned().collect(),
         legacy_dns_names: names.legacy.clone(),

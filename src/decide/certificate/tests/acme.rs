@@ -267,7 +267,7 @@ fn another_issuer_takes_over_from_an_order() {
     let mut bench = Bench::acme();
     bench.ca.slow = true;
     bench.settle_within(secs(1));
-    bench.edit(|s| s.issuer_ref.name = "other".to_owned());
+    bench.edit(|s| s.issuer_ref = named("other"));
     bench.issuer = IssuerView::SelfSigned;
     bench.settle();
     assert!(!bench.ca.exposed);

@@ -49,6 +49,7 @@ pub struct Bench {
     pub log: Vec<String>,
     pub notes: Vec<Note>,
     pub wake: Option<Timestamp>,
+    pub dependents: Vec<Dependent>,
     /// With the certificate that it is about.
     pub next_renewal_check: Option<(String, Timestamp)>,
     versions: u64,
@@ -70,9 +71,15 @@ pub fn failure(pace: crate::decide::backoff::Pace, reason: &'static str, message
     StepFailure { pace, reason, message: message.to_owned(), retry_after: None, order_lost: false }
 }
 
+/// A reference to a MailIssuer of the same namespace.
+pub fn named(issuer: &str) -> Option<IssuerRef> {
+    Some(IssuerRef { name: issuer.to_owned(), namespace: None })
+}
+
 pub fn spec(names: &[&str]) -> MailCertificateSpec {
     MailCertificateSpec {
-        issuer_ref: IssuerRef { name: "issuer".to_owned(), namespace: None },
+        issuer_ref: named("issuer"),
+        import: None,
         secret_name: "mail-tls".to_owned(),
         dns_names: names.iter().map(|n| (*n).to_owned()).collect(),
         legacy_dns_names: Vec::new(),
@@ -104,6 +111,7 @@ impl Bench {
             log: Vec::new(),
             notes: Vec::new(),
             wake: None,
+            dependents: Vec::new(),
             next_renewal_check: None,
             versions: 100,
         }
@@ -213,6 +221,7 @@ impl Bench {
             secret,
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            dependents: self.dependents.clone(),
             next_renewal_check: {
                 let known = self.status().active.and_then(|a| a.ari_id);
                 self.next_renewal_check.clone().filter(|(id, _)| known.as_ref() == Some(id)).map(|(_, at)| at)

@@ -249,7 +249,7 @@ fn other_wishes_are_another_request() {
     assert_eq!(bench.signer.made, 2);
 
     bench.issuer = acme_view(How::Http01 { exposes: true }, true);
-    bench.edit(|spec| spec.issuer_ref.name = "acme".to_owned());
+    bench.edit(|spec| spec.issuer_ref = named("acme"));
     bench.settle();
     bench.assert_ready();
     assert!(bench.signer.requests.is_empty(), "another issuer has no use for it: {:#?}", bench.log);

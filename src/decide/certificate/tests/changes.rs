@@ -40,9 +40,9 @@ fn every_change_of_substance_is_a_new_revision() {
         "subject, mail addresses or usages have changed",
     );
     reissued_for(
-        |s| s.issuer_ref.name = "other".to_owned(),
+        |s| s.issuer_ref = named("other"),
         "IssuerChanged",
-        "the certificate is from MailIssuer post/issuer, wanted is post/other",
+        "the certificate is from MailIssuer post/issuer, and shall be from MailIssuer post/other",
     );
 }
 

@@ -12,7 +12,7 @@ fn a_self_signed_certificate_takes_one_write() {
     let active = bench.active();
     assert_eq!((active.revision, active.secret_resource_version.as_deref()), (1, Some("101")));
     assert_eq!(active.dns_names, ["mail.example.com"]);
-    assert_eq!(active.issuer_ref.namespace.as_deref(), Some("post"));
+    assert_eq!(active.issuer_ref.as_ref().unwrap().namespace.as_deref(), Some("post"));
     let renewal = bench.status().renewal_time.unwrap().0;
     let message = format!("revision 1 is valid until 2030-09-13T12:00:00Z, renewed from {renewal} on");
     bench.assert_condition("Ready", "True", "Active", &message);

@@ -81,7 +81,7 @@ fn an_issuer_that_signs_itself_leaves_nothing_out() {
     let mut bench = bench();
     bench.ca.unreachable.insert(OLD.to_owned());
     bench.settle();
-    bench.edit(|s| s.issuer_ref.name = "other".to_owned());
+    bench.edit(|s| s.issuer_ref = named("other"));
     bench.issuer = IssuerView::SelfSigned;
     bench.settle();
     assert_eq!((bench.active().revision, bench.active().dns_names.len()), (2, 2));
