@@ -12,6 +12,8 @@ mod places;
 mod records;
 mod said;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use world::{Alias, Answer, Attempt, Look, Memory, Outcome, Server, Sighting, Step, Trust, Update};
@@ -56,14 +58,17 @@ impl<'a> Plan<'a> {
         if spec.is_none() && old.is_none() {
             return None;
         }
-        let longest = || old.iter().flat_map(|o| &o.records).filter_map(|r| r.ttl).max();
+        let longest = old.iter().flat_map(|o| &o.records).filter_map(|r| r.ttl).max();
+        let set = spec.map(|tlsa| tlsa.ttl);
+        let mode = spec.map_or(TlsaMode::Remove, |tlsa| tlsa.mode);
         let keys = places::keys(certificate);
         let mut plan = Self {
             world,
             spec,
             old,
-            mode: spec.map_or(TlsaMode::Remove, |tlsa| tlsa.mode),
-            ttl: spec.map(|tlsa| tlsa.ttl).or_else(longest).unwrap_or(1),
+            mode,
+            // What is withdrawn has the TTL that it was published with.
+            ttl: if mode == TlsaMode::Remove { longest.or(set) } else { set }.unwrap_or(1),
             settled: places::settled(certificate, names, endpoints),
             places: places::places(certificate, names, endpoints, &keys),
             keys,
@@ -122,7 +127,9 @@ impl<'a> Plan<'a> {
         let is_first = !self.keys.iter().any(|k| k.purpose == TlsaPurpose::Current);
         let candidates = self.keys.iter().map(|k| &k.spki).chain(self.records.iter().map(|r| &r.spki_sha256));
         let mut ready: Vec<String> = candidates
-            .filter(|spki| is_first || is_current(spki) || names.iter().all(|name| !is_visible(name) || has(name, spki)))
+            .filter(|spki| {
+                is_first || is_current(spki) || names.iter().all(|name| !is_visible(name) || has(name, spki))
+            })
             .cloned()
             .collect();
         ready.sort();

@@ -39,6 +39,12 @@ pub(super) fn keys(certificate: &Certificate<'_>) -> Vec<Key> {
     if let Some(active) = &status.active {
         add(&active.spki_sha256, TlsaPurpose::Current);
     }
+    for staged in &status.staged {
+        add(&staged.spki_sha256, TlsaPurpose::Next);
+    }
+    if let Some(next) = &status.next_key {
+        add(&next.spki_sha256, TlsaPurpose::Next);
+    }
     keys
 }
 
@@ -50,7 +56,7 @@ fn status<'a>(certificate: &Certificate<'a>) -> Option<&'a MailCertificateStatus
 fn served<'a>(certificate: &Certificate<'a>, target: &ProbeTarget, endpoints: &[EndpointStatus]) -> Option<&'a str> {
     let served = endpoints.iter().find(|e| e.endpoint == target.key)?.served_fingerprint.as_ref()?;
     let status = status(certificate)?;
-    let revisions = status.active.iter().chain(&status.previous);
+    let revisions = status.active.iter().chain(&status.previous).chain(&status.staged);
     revisions.into_iter().find(|r| r.fingerprint_sha256 == *served).map(|r| r.spki_sha256.as_str())
 }
 

@@ -41,14 +41,18 @@ pub(super) fn seen(sighting: &Sighting, value: &str) -> Seen {
     if sighting.servers.is_empty() { Seen::Unclear } else { seen }
 }
 
-/// Whether a record is in DNS nowhere any more; nothing when that could not be found out.
-fn gone(look: Option<&Look>, value: &str) -> Option<bool> {
-    let sighting = look?.found.as_ref().ok()?;
-    let has = |s: &super::world::Server| s.answer.as_ref().is_ok_and(|a| a.values.contains(value));
+/// Whether a record is in DNS nowhere any more; nothing when that could not be found out since it was changed last.
+fn gone(plan: &Plan<'_>, record: &TlsaRecord) -> Option<bool> {
+    let memory = &plan.world.tlsa;
+    let look = memory.looks.get(&record.name)?;
+    let sighting = look.found.as_ref().ok()?;
+    let has = |s: &super::world::Server| s.answer.as_ref().is_ok_and(|a| a.values.contains(&record.value));
     if sighting.servers.iter().any(has) {
         return Some(false);
     }
-    sighting.servers.iter().all(|s| s.answer.is_ok()).then_some(true)
+    let changes = memory.updates.get(&record.name).into_iter().chain(&memory.endpoint);
+    let is_newer = changes.into_iter().all(|change| change.at < look.at);
+    (is_newer && sighting.servers.iter().all(|s| s.answer.is_ok())).then_some(true)
 }
 
 /// Every record that is wanted or left over, by name, purpose and key.
@@ -66,9 +70,9 @@ pub(super) fn records(plan: &Plan<'_>) -> Vec<TlsaRecord> {
         let one = Name { plan, look: plan.world.tlsa.looks.get(name), ttl: Ttl::of(plan, name, &standing) };
         let keys = if place.is_some() { plan.keys.as_slice() } else { &[] };
         if let Some(place) = place {
-            let published = standing.iter().any(|r| r.state != TlsaState::Held);
+            let is_begun = place.unproven.is_empty() || standing.iter().any(|r| super::is_wanted(r));
             let find = |key: &Key| standing.iter().find(|r| r.spki_sha256 == key.spki).copied();
-            all.extend(keys.iter().map(|key| one.wanted(place, key, find(key), published)));
+            all.extend(keys.iter().map(|key| one.wanted(place, key, find(key), is_begun)));
         }
         let left = standing.iter().filter(|r| !keys.iter().any(|k| k.spki == r.spki_sha256));
         all.extend(left.filter_map(|record| one.left(record, place.is_some())));
@@ -89,7 +93,12 @@ impl Name<'_> {
         self.plan.world.now
     }
 
-    fn wanted(&self, place: &Place, key: &Key, old: Option<&TlsaRecord>, published: bool) -> TlsaRecord {
+    /// A record of a key that is wanted. A name that has records must have those of what is served there: the first ones
+    /// wait for the proof, and what was being withdrawn before then still goes, all of it.
+    fn wanted(&self, place: &Place, key: &Key, old: Option<&TlsaRecord>, is_begun: bool) -> TlsaRecord {
+        if !is_begun && let Some(leaving) = old.and_then(|old| self.left(old, false)) {
+            return leaving;
+        }
         let mut record = TlsaRecord {
             name: place.name.clone(),
             value: format!("3 1 1 {}", key.spki),
@@ -103,10 +112,8 @@ impl Name<'_> {
             remove_after: None,
             cached_until: None,
         };
-        // A name that has records must have those of what is served there: the first ones wait for the proof.
-        if published || (place.unproven.is_empty() && !self.plan.keys.is_empty()) {
-            let begun = old.filter(|r| super::is_wanted(r));
-            self.advance(&mut record, begun);
+        if is_begun {
+            self.advance(&mut record, old.filter(|r| super::is_wanted(r)));
         }
         record
     }
@@ -182,7 +189,7 @@ impl Name<'_> {
             // Another MailDomain wants it, and will see to it.
             return None;
         }
-        match gone(self.look, &record.value) {
+        match gone(self.plan, &record) {
             Some(false) => {
                 record.state = TlsaState::Removing;
                 record.cached_until = None;

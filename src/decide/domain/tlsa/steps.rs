@@ -104,7 +104,7 @@ impl Plan<'_> {
             self.at(name).filter(|r| which(r)).map(|r| r.value.clone()).collect()
         };
         let add = values(&|r| is_wanted(r) && self.is_persisted(r));
-        let remove = values(&|r| r.state == TlsaState::Removing);
+        let remove = values(&|r| matches!(r.state, TlsaState::Removing | TlsaState::Withdrawn));
         let answers: Vec<_> = sighting.servers.iter().filter_map(|s| s.answer.as_ref().ok()).collect();
         let is_there = |value: &String| answers.iter().any(|a| a.values.contains(value));
         let has_other_ttl = answers.iter().any(|a| !a.values.is_disjoint(&add) && a.ttl != self.ttl);
