@@ -6,10 +6,10 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{chains, renewal, renewal_info, wanted};
+use super::{chains, outputs, renewal, renewal_info, wanted};
 use crate::api::certificate::{
     ActivationStatus, Attempt, Failure, Finding, Gate, IssuerRef, MailCertificateSpec, NextKey, OmittedName,
-    PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
+    OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
 };
 use crate::api::{
     keys,
@@ -66,6 +66,8 @@ pub struct State<'a> {
     pub revoke_seen: Option<String>,
     /// The revocation that was asked for last.
     pub revocation: Option<Revocation>,
+    /// What the Secret's outputs were made from.
+    pub outputs: Option<OutputsStatus>,
     /// Changes by others that were undone.
     pub repairs: Option<Repairs>,
     /// The renew annotation that was acted upon last.
@@ -97,6 +99,7 @@ impl<'a> State<'a> {
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
+            outputs: status.outputs,
             repairs: status.repairs,
             renew_seen: status.last_renew_request,
         };
@@ -111,6 +114,7 @@ impl<'a> State<'a> {
         state.take_in_order();
         state.take_in_records();
         state.take_in_revocation();
+        outputs::take_in(&mut state);
         preflight::take_in(&mut state);
         renewal_info::take_in(&mut state);
         state
@@ -294,7 +298,11 @@ impl<'a> State<'a> {
     fn was_changed_by_others(&self) -> bool {
         let known = self.world.object.status.as_ref().and_then(|s| s.active.as_ref()).map(|r| r.revision);
         // What the spec changed, and what was adopted just now, is nobody's fault.
-        if self.spec_is_new() || known.is_none() || known != self.active.as_ref().map(|a| a.revision) {
+        if self.spec_is_new()
+            || outputs::changed_by_password(self)
+            || known.is_none()
+            || known != self.active.as_ref().map(|a| a.revision)
+        {
             return false;
         }
         match &self.world.learnt.replaced {

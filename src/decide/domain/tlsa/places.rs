@@ -52,18 +52,31 @@ fn status<'a>(certificate: &Certificate<'a>) -> Option<&'a MailCertificateStatus
     certificate.object().and_then(|object| object.status.as_ref())
 }
 
-/// The key that an endpoint serves, if the certificate that it serves is one that is known.
-fn served<'a>(certificate: &Certificate<'a>, target: &ProbeTarget, endpoints: &[EndpointStatus]) -> Option<&'a str> {
-    let served = endpoints.iter().find(|e| e.endpoint == target.key)?.served_fingerprint.as_ref()?;
+/// The keys that an endpoint serves, by every look at it: through its name, in each pod, with and without SNI. Nothing
+/// when it was not looked at, or a look found a certificate that is not known here.
+fn served<'a>(
+    certificate: &Certificate<'a>,
+    target: &ProbeTarget,
+    endpoints: &[EndpointStatus],
+) -> Option<BTreeSet<&'a str>> {
     let status = status(certificate)?;
-    let revisions = status.active.iter().chain(&status.previous).chain(&status.staged);
-    revisions.into_iter().find(|r| r.fingerprint_sha256 == *served).map(|r| r.spki_sha256.as_str())
+    let spki = |entry: &EndpointStatus| {
+        let served = entry.served_fingerprint.as_ref()?;
+        let mut revisions = status.active.iter().chain(&status.previous).chain(&status.staged);
+        revisions.find(|r| r.fingerprint_sha256 == *served).map(|r| r.spki_sha256.as_str())
+    };
+    let is_of = |entry: &&EndpointStatus| {
+        entry.endpoint.strip_prefix(&target.key).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    };
+    let looks = endpoints.iter().filter(is_of);
+    looks.map(spki).collect::<Option<BTreeSet<&str>>>().filter(|keys| !keys.is_empty())
 }
 
 /// Whether every endpoint serves the current key.
 pub(super) fn settled(certificate: &Certificate<'_>, names: &Names, endpoints: &[EndpointStatus]) -> bool {
     let Some(active) = certificate.active else { return false };
-    let serves = |target: &ProbeTarget| served(certificate, target, endpoints) == Some(active.spki_sha256.as_str());
+    let only = BTreeSet::from([active.spki_sha256.as_str()]);
+    let serves = |target: &ProbeTarget| served(certificate, target, endpoints).is_some_and(|keys| keys == only);
     !names.targets.is_empty() && names.targets.iter().all(serves)
 }
 
@@ -78,7 +91,7 @@ pub(super) fn places(
     let mut places: Vec<Place> = Vec::new();
     for target in &names.targets {
         let name = format!("_{}._tcp.{}", target.port, target.host);
-        let proven = served(certificate, target, endpoints).is_some_and(|spki| wanted.contains(spki));
+        let proven = served(certificate, target, endpoints).is_some_and(|keys| keys.is_subset(&wanted));
         let at = match places.iter().position(|place| place.name == name) {
             Some(at) => at,
             None => {
