@@ -36,6 +36,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod tlsa;
 mod turns;
 mod views;
 mod watching;
