@@ -6,6 +6,8 @@ mod common;
 mod fallback;
 #[path = "domains/names.rs"]
 mod names;
+#[path = "domains/pods.rs"]
+mod pods;
 #[path = "domains/rollout.rs"]
 mod rollout;
 #[path = "domains/scene.rs"]

@@ -18,6 +18,7 @@ pub use super::hold::{BudgetView, Budgets};
 pub use super::method::{Call, Step};
 pub use super::pods::{PodView, Reading, SecretUse};
 pub use super::sharing::Sharer;
+use super::tlsa;
 
 /// Everything that is known about one MailDomain in one pass.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct World {
     pub forbidden: Option<String>,
     /// Whom clients trust: see [`anchors`].
     pub anchors: Anchors,
+    /// What is known about its TLSA records. Lives in memory.
+    pub tlsa: tlsa::Memory,
     /// What was done in this pass. Empty at its start.
     pub done: Done,
 }
@@ -58,6 +61,7 @@ impl World {
             looks: BTreeMap::new(),
             forbidden: None,
             anchors: Anchors::mozilla(),
+            tlsa: tlsa::Memory::default(),
             done: Done::default(),
         }
     }
@@ -381,6 +385,8 @@ pub enum Action {
     },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
+    /// Look at TLSA records, or publish or withdraw some. Brings [`Fact::Tlsa`].
+    Tlsa(tlsa::Step),
 }
 
 /// The chart value that lets the operator run commands in pods.
@@ -434,6 +440,8 @@ pub enum Fact {
         /// What.
         result: Result<Served, LookFailure>,
     },
+    /// What became of a step about TLSA records.
+    Tlsa(tlsa::Outcome),
 }
 
 impl fmt::Display for Action {
@@ -452,6 +460,7 @@ impl fmt::Display for Action {
             Self::Read { pod, secret, .. } => write!(f, "read what has arrived of Secret {secret} in pod {pod}"),
             Self::Reload { pod, steps, .. } => write!(f, "reload pod {pod} in {} steps", steps.len()),
             Self::Probe(target) => write!(f, "look at {}", target.key),
+            Self::Tlsa(step) => step.fmt(f),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod conditions;
 mod fallback;
-mod fixtures;
+pub(super) mod fixtures;
 mod hold;
 mod in_place;
 mod names;
