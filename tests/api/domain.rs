@@ -140,7 +140,10 @@ fn probes_come_in_measured_intervals() {
         ],
     );
     let made = Kube::new(cluster()).create_dry(&object("MailDomain", "good", &good())).unwrap();
-    assert_eq!(made["spec"]["probe"], json!({"interval": "3600s"}));
+    assert_eq!(
+        made["spec"]["probe"],
+        json!({"interval": "3600s", "perPod": false, "withoutSNI": false, "legacyNames": false})
+    );
     assert_eq!(made["spec"]["hostnames"], json!({}));
 }
 
