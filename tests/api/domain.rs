@@ -12,7 +12,7 @@ pub fn good() -> Value {
 }
 
 const ONE_SOURCE: &str = "exactly one of issuerRef and import must be set";
-const ONE_CERTIFICATE: &str = "exactly one of ref and template must be set";
+const ONE_CERTIFICATE: &str = "exactly one of ref, template and disabled: true must be set";
 const ONE_WORKLOAD: &str = "exactly one of name and selector must be set";
 const INTERVAL: &str = "interval must be between 30s and 168h";
 
