@@ -30,6 +30,8 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Every endpoint serves the active certificate.
     SERVED = "Served",
+    /// DNS has the records that the MailDomain wants.
+    DNS_READY = "DNSReady",
 }
 
 words! {
@@ -263,9 +265,11 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Pods are being replaced.
     ROLLING_OUT = "RollingOut",
+    /// A workload is held back by its order, a window, or a PodDisruptionBudget.
+    ROLLOUT_WAITING = "RolloutWaiting",
     /// A workload does not exist.
     WORKLOAD_NOT_FOUND = "WorkloadNotFound",
-    /// A workload's pods do not become available.
+    /// A workload's pods do not become available, or do not load the certificate.
     ROLLOUT_FAILED = "RolloutFailed",
     /// No workload is named.
     NO_WORKLOADS = "NoWorkloads",
@@ -279,6 +283,56 @@ words! {
     NO_ENDPOINTS = "NoEndpoints",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons of a MailDomain's condition `DNSReady`.
+    dns:
+    /// Every TLSA record is at every authoritative server, for two TTLs, with a valid signature.
+    TLSA_PUBLISHED = "TLSAPublished",
+    /// Every TLSA record is in DNS, and a key waits until it has been there for two TTLs.
+    TLSA_WAITING = "TLSAWaiting",
+    /// A TLSA record is not at every authoritative server yet.
+    TLSA_PENDING = "TLSAPending",
+    /// A TLSA record is to be published by you.
+    TLSA_MISSING = "TLSAMissing",
+    /// TLSA records are not published before the endpoint is seen to serve the current key.
+    TLSA_HELD = "TLSAHeld",
+    /// TLSA records are being withdrawn, or may still be cached.
+    TLSA_WITHDRAWING = "TLSAWithdrawing",
+    /// No TLSA record is published or cached any more.
+    TLSA_WITHDRAWN = "TLSAWithdrawn",
+    /// The host is an alias, and below its target are TLSA records of other keys.
+    TLSA_OVERRULED = "TLSAOverruled",
+    /// The zone is not signed: TLSA records in it have no effect.
+    ZONE_NOT_SIGNED = "ZoneNotSigned",
+    /// What an authoritative server says is not validly signed.
+    DNSSEC_BOGUS = "DNSSECBogus",
+    /// DNS does not answer.
+    DNS_FAILED = "DNSFailed",
+    /// The records cannot be published or withdrawn.
+    PUBLISH_FAILED = "PublishFailed",
+}
+
+words! {
+    /// Reasons of a MailDomain's findings.
+    domain_finding:
+    /// MailDomains that share a workload want it reloaded in different ways.
+    RELOAD_CONFLICT = "ReloadConflict",
+    /// MailDomains that share a workload want different rollouts.
+    ROLLOUT_CONFLICT = "RolloutConflict",
+    /// A workload is restarted, since it reads the Secret in a way that never follows it.
+    RESTARTED_INSTEAD = "RestartedInstead",
+    /// A reload ended the server that was to load its certificate.
+    RELOAD_ENDED_SERVER = "ReloadEndedServer",
+    /// The order names what is no workload.
+    ORDER_UNKNOWN = "OrderUnknown",
+    /// More looks are asked for than are made.
+    PROBES_LIMITED = "ProbesLimited",
+    /// The operator may not list pods.
+    PODS_FORBIDDEN = "PodsForbidden",
+    /// No pod declares the endpoint's port.
+    NO_POD = "NoPod",
 }
 
 words! {

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{secrets, workloads};
+use super::{pods, reloads, secrets, tlsa, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -40,11 +40,13 @@ impl Subject for Domains {
         let certificate = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&object)));
         let mut world = World::new(object.clone(), now, CertificateView::of(&object, certificate.clone()));
         world.looks = context.looks.get(&own).unwrap_or_default();
+        world.tlsa = tlsa::observe(context, &object);
         world.forbidden = context.bindings.ensure(&own.0).await.err();
         if world.forbidden.is_some() {
             return Ok(world);
         }
         world.workloads = workloads::observe(context, &object).await?;
+        world.budgets = pods::budgets(context, &object).await?;
         if let Some(certificate) = certificate.filter(|c| has_active(c) && !object.spec.endpoints.is_empty()) {
             let ca = ca_crt(context, &own.0, &certificate.spec.secret_name).await?;
             world.anchors = anchors(ca.as_deref());
@@ -65,7 +67,8 @@ impl Subject for Domains {
     }
 
     fn abreast(action: &Action) -> bool {
-        matches!(action, Action::Probe(_))
+        let is_look = matches!(action, Action::Probe(_) | Action::Tlsa(_));
+        is_look || matches!(action, Action::Nudge { .. } | Action::Read { .. } | Action::Reload { .. })
     }
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
@@ -75,7 +78,17 @@ impl Subject for Domains {
             Action::Roll { kind, name, value } => {
                 Ok(Fact::Rolled(workloads::roll(context, &namespace, kind, &name, &value).await?))
             }
+            Action::Nudge { pod, uid, value } => Ok(reloads::nudge(context, &namespace, &pod, &uid, &value).await),
+            Action::Read { pod, uid, secret, places } => {
+                let result = reloads::read(context, &namespace, &pod, &places).await;
+                Ok(Fact::Read { uid, secret, result })
+            }
+            Action::Reload { pod, uid, ip, steps } => {
+                let result = reloads::reload(context, &namespace, &pod, ip.as_deref(), &steps).await;
+                Ok(Fact::Reloaded { uid, at: Context::now(), result })
+            }
             Action::Probe(target) => Ok(probe(context, target).await),
+            Action::Tlsa(step) => Ok(Fact::Tlsa(tlsa::act(context, &world.object, step).await?)),
         }
     }
 
@@ -95,11 +108,16 @@ impl Subject for Domains {
             served: e.verdict == EndpointVerdict::Served,
         });
         context.metrics.set_endpoints(&own.0, &own.1, samples.collect());
+        match status.dns {
+            Some(_) => context.tlsa.set(own.clone(), world.tlsa.clone()),
+            None => context.tlsa.forget(&own),
+        }
         context.looks.set(own, world.looks.clone());
     }
 
     fn forget(context: &Context, key: &Key) {
         context.looks.forget(key);
+        context.tlsa.forget(key);
         context.metrics.remove_endpoints(&key.0, &key.1);
     }
 }
@@ -160,6 +178,9 @@ async fn probe(context: &Context, target: ProbeTarget) -> Fact {
         tls: target.tls,
         address: target.address.clone(),
         port: target.port,
+        sni: target.sni,
+        algorithm: target.algorithm,
+        proxy_protocol: target.proxy_protocol,
         ..Target::new(target.protocol, target.host.clone(), target.ehlo_name.clone())
     };
     let result = context.prober.look(&look).await;

@@ -80,7 +80,9 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::STORES].concat())
+    let all =
+        [packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::DANE, &packages::STORES].concat();
+    packages::install(&all)
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

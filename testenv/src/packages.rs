@@ -48,6 +48,9 @@ pub const STORES: [Package; 5] = [
     package("python3", "python3"),
     package("python3-pip", "pip3"),
 ];
+/// Programs that judge TLSA records: of NLnet Labs, GnuTLS and Postfix.
+pub const DANE: [Package; 3] =
+    [package("ldnsutils", "ldns-dane"), package("gnutls-bin", "danetool"), package("postfix", "posttls-finger")];
 
 impl Package {
     fn installed(&self) -> bool {
@@ -109,11 +112,13 @@ pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("installing {}", missing.join(" "));
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
-    if missing.contains(&"bind9") {
-        // Only the program is wanted. The service that comes with it would take port 53 of every address, also of those
-        // that tests add; where there is no systemd, it does not run.
-        let mut systemctl = Command::new("systemctl");
-        let _ = systemctl.args(["disable", "--now", "named.service"]).stdin(Stdio::null()).output();
+    for (package, service) in [("bind9", "named.service"), ("postfix", "postfix.service")] {
+        if missing.contains(&package) {
+            // Only the programs are wanted. The service that comes with them would take ports 53 and 25 of every address,
+            // also of those that tests add; where there is no systemd, it does not run.
+            let mut systemctl = Command::new("systemctl");
+            let _ = systemctl.args(["disable", "--now", service]).stdin(Stdio::null()).output();
+        }
     }
     Ok(())
 }

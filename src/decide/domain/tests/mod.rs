@@ -1,9 +1,13 @@
 //! Tables and properties of the decisions about a MailDomain.
 
 mod conditions;
-mod fixtures;
+pub(super) mod fixtures;
+mod hold;
+mod in_place;
 mod names;
+mod pods;
 mod probes;
 mod properties;
 mod rollout;
+mod targets;
 mod verdicts;
