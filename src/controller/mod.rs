@@ -32,6 +32,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod sources;
 mod turns;
 mod views;
 mod watching;

@@ -25,6 +25,7 @@ use super::open_orders::OpenOrders;
 use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
+use super::sources::ImportSettings;
 use super::turns::Turns;
 use super::watching::Watching;
 use super::{challenges, exposures};
@@ -155,6 +156,10 @@ pub async fn run(
             resolvers: settings.dns_resolvers.clone(),
             recursive_only: settings.dns_recursive_only,
             ..Settings::default()
+        },
+        imports: ImportSettings {
+            limits: settings.imports.limits(),
+            may_fetch: settings.imports.import_fetch_issuers,
         },
         open_orders,
         published: Memory::default(),

@@ -14,6 +14,8 @@ use crate::decide::issuer::account_key_secret;
 pub struct Relations {
     /// Secret to the MailCertificates that claim it.
     pub claims: Index<Key>,
+    /// Secret to the MailCertificates that import from it, or take a password from it.
+    pub imports: Index<Key>,
     /// MailIssuer to the MailCertificates that use it.
     pub users: Index<Key>,
     /// MailCertificate to the MailDomains that use it.
@@ -50,12 +52,17 @@ impl Relations {
         let key = key(object);
         self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
         self.users.set(&key, issuer_of(object));
+        let import = object.spec.import.as_ref();
+        let password = import.and_then(|i| i.password_secret_ref.as_ref()).map(|p| p.name.clone());
+        let sources = import.map(|i| i.secret_ref.name.clone()).into_iter().chain(password);
+        self.imports.set(&key, sources.map(|name| (key.0.clone(), name)));
     }
 
     /// A MailCertificate was deleted.
     pub fn certificate_gone(&self, key: &Key) {
         self.claims.remove(key);
         self.users.remove(key);
+        self.imports.remove(key);
     }
 
     /// A MailDomain was created or changed.

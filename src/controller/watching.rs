@@ -10,6 +10,7 @@ use super::open_orders::OpenOrders;
 use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::decide::domain::world::CertificateView;
 use crate::operating::metrics::Metrics;
 use crate::solvers::http01::responder::{ChallengeTable, Entry};
 use crate::solvers::tls_alpn01::responder::{AlpnEntry, AlpnTable};
@@ -85,9 +86,22 @@ impl Watching {
     }
 }
 
+impl Watching {
+    /// The certificate that it uses, where that is imported: its names are expected of it.
+    fn tell_import(&self, domain: &MailDomain) {
+        let certificate = (domain.namespace().unwrap_or_default(), CertificateView::name_for(domain));
+        if self.kinds.certificates.get(&certificate).is_some_and(|c| c.spec.import.is_some()) {
+            self.kinds.certificates.trigger(&certificate);
+        }
+    }
+}
+
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        if news {
+            self.tell_import(object);
+        }
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
         if let Some(issuer) = issuer.filter(|_| news) {
             let namespace = object.namespace().unwrap_or_default();

@@ -56,7 +56,7 @@ fn is_bad(c: &Condition) -> bool {
         return false;
     }
     match c.type_.as_str() {
-        condition::STALLED => c.status == "True",
+        condition::STALLED | condition::RENEWAL_OVERDUE => c.status == "True",
         condition::ISSUING => false,
         _ => c.status == "False",
     }

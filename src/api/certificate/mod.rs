@@ -1,5 +1,6 @@
 //! MailCertificate: one key pair and its certificate.
 
+mod expiry;
 mod import;
 mod status;
 
@@ -11,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
-pub use import::{Import, ImportFormat, ImportKeys, PasswordRef};
+pub use expiry::{Expiring, ExpiryWarning, Watched, WatchedKind};
+pub use import::{Import, ImportFormat, ImportKeys, ImportStatus, PasswordRef};
 pub use status::{
     Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
-    PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Temporary, TxtRecord,
+    PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Severity, Temporary, TxtRecord,
 };
 
 /// One key pair and its certificate, kept in a Secret that mail pods mount.
@@ -107,6 +109,12 @@ pub struct CertificateOptions {
     /// When to renew.
     #[serde(default)]
     pub renewal: Renewal,
+    /// How long before expiry to warn of certificates that are not renewed here: imported ones, with the CA certificates
+    /// that come with them. Default: 30, 14, 7, 3 and 1 days, of which those count that are at most a third of the
+    /// lifetime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub expiry_warnings: Vec<ExpiryWarning>,
     /// Puts a self-signed certificate into the Secret while there is none yet, so that pods that mount it can start.
     /// It never counts as Ready, and never takes the place of an issued one.
     #[serde(default)]
@@ -137,6 +145,7 @@ impl Default for CertificateOptions {
             duration: None,
             private_key: PrivateKeyOptions::default(),
             renewal: Renewal::default(),
+            expiry_warnings: Vec::new(),
             issue_temporary: false,
             history: History::default(),
             secret_template: None,

@@ -6,10 +6,10 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{chains, renewal, renewal_info, wanted};
+use super::{chains, expiry, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    Attempt, Failure, Finding, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo, Repairs,
-    Revision, Revocation, Temporary,
+    Attempt, Failure, Finding, ImportStatus, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo, Repairs,
+    Revision, Revocation, Severity, Temporary,
 };
 use crate::api::{
     keys,
@@ -46,6 +46,8 @@ pub struct State<'a> {
     pub published: Vec<PublishedRecord>,
     /// What was found wrong and stops nothing.
     pub findings: Vec<Finding>,
+    /// What was found in the source of an import.
+    pub import: Option<ImportStatus>,
     /// What DNS says before an order.
     pub preflight: preflight::Found,
     /// The revoke annotation that was acted upon last.
@@ -73,6 +75,7 @@ impl<'a> State<'a> {
             temporary: status.temporary,
             published: status.published_records,
             findings: status.findings,
+            import: status.import.filter(|_| world.object.spec.import.is_some()),
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
@@ -99,7 +102,7 @@ impl<'a> State<'a> {
     pub fn find(&mut self, reason: &str, about: &str, message: Option<String>) {
         self.findings.retain(|f| f.reason != reason || f.about != about);
         let (reason, about) = (reason.to_owned(), about.to_owned());
-        self.findings.extend(message.map(|message| Finding { reason, about, message }));
+        self.findings.extend(message.map(|message| Finding { reason, about, message, severity: Severity::Warning }));
         self.findings.sort();
     }
 
@@ -121,8 +124,11 @@ impl<'a> State<'a> {
         seen != self.world.object.metadata.generation
     }
 
-    /// When the active revision is due for renewal.
+    /// When the active revision is due for renewal. Imported ones are not renewed here.
     pub fn renewal_time(&self) -> Option<Timestamp> {
+        if self.spec.import.is_some() {
+            return None;
+        }
         let fallback = self.active.as_ref().map(|a| self.renewal_of(a.not_before.0, a.not_after.0, &a.serial))?;
         Some(renewal_info::effective(self, fallback))
     }
@@ -337,6 +343,7 @@ impl<'a> State<'a> {
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),
+            authorities: expiry::authorities(self, pair),
             chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
             ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
             secret_name: self.world.revisions.get(&revision).cloned(),

@@ -1,5 +1,6 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
+mod import;
 mod issuer;
 mod order;
 mod secret;
@@ -17,6 +18,7 @@ use crate::decide::caa::CaaRecord;
 use crate::pki::{Chain, PrivateKey};
 
 pub use super::action::{Action, Asked, Check, KeySource, Routed};
+pub use import::{Demand, ImportView, Lacking, SourceFact, SourceLearnt, SourceRead};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
 pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView};
@@ -93,6 +95,8 @@ pub struct Learnt {
     pub deleted_request: bool,
     /// Revision Secrets that were deleted.
     pub pruned: BTreeSet<i64>,
+    /// What is known of the source of an import.
+    pub source: SourceLearnt,
     /// The step that failed, which ends the pass.
     pub failure: Option<StepFailure>,
     /// Somebody else wrote what this pass wanted to write: look again.
@@ -150,6 +154,8 @@ pub enum Fact {
     Request(Option<RequestView>),
     /// A cert-manager request was deleted.
     RequestDeleted,
+    /// Something about the source of an import.
+    Source(SourceFact),
     /// Somebody else wrote it meanwhile.
     Overtaken,
     /// The step failed.
@@ -297,6 +303,7 @@ impl World {
             Fact::Request(view) => learnt.request = Some(view),
             // What it showed last is still to be judged: a deletion follows the judgement.
             Fact::RequestDeleted => learnt.deleted_request = true,
+            Fact::Source(fact) => learnt.source.learn(fact),
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }
