@@ -188,6 +188,77 @@ words! {
 }
 
 words! {
+    /// Codes of what is found in an imported certificate, and by `mailcert inspect`.
+    import:
+    /// A file or a value cannot be read at all.
+    UNREADABLE = "Unreadable",
+    /// Something is larger than what is read.
+    TOO_LARGE = "TooLarge",
+    /// A key derivation would take more rounds than allowed.
+    TOO_MANY_ITERATIONS = "TooManyIterations",
+    /// A kind of encryption, of integrity check or of content that cannot be read here.
+    UNSUPPORTED = "Unsupported",
+    /// There is no certificate.
+    NO_CERTIFICATE = "NoCertificate",
+    /// There is no private key.
+    NO_KEY = "NoKey",
+    /// There are several private keys.
+    SEVERAL_KEYS = "SeveralKeys",
+    /// The private key is damaged, or of a kind that TLS here does not use.
+    KEY_UNUSABLE = "KeyUnusable",
+    /// The private key belongs to another certificate.
+    KEY_MISMATCH = "KeyMismatch",
+    /// Something is encrypted and there is no password.
+    PASSWORD_MISSING = "PasswordMissing",
+    /// The password is wrong.
+    PASSWORD_WRONG = "PasswordWrong",
+    /// Nothing in the PKCS#12 file tells a right password from a wrong one.
+    NOT_PROTECTED = "NotProtected",
+    /// The leaf is a CA certificate.
+    LEAF_IS_CA = "LeafIsCA",
+    /// The issuer of a certificate is missing.
+    CHAIN_INCOMPLETE = "ChainIncomplete",
+    /// Two certificates of the chain do not belong together.
+    CHAIN_BROKEN = "ChainBroken",
+    /// A missing issuer was added.
+    CHAIN_COMPLETED = "ChainCompleted",
+    /// The chain was in another order than servers send it.
+    CHAIN_REORDERED = "ChainReordered",
+    /// Certificates that do not belong to the chain were left out.
+    CERTIFICATES_LEFT_OUT = "CertificatesLeftOut",
+    /// The root for `ca.crt` was added from the Mozilla roots.
+    ROOT_ADDED = "RootAdded",
+    /// The root for `ca.crt` is missing.
+    ROOT_MISSING = "RootMissing",
+    /// A certificate has expired.
+    EXPIRED = "Expired",
+    /// A certificate is not valid yet.
+    NOT_YET_VALID = "NotYetValid",
+    /// A certificate expires soon.
+    EXPIRES_SOON = "ExpiresSoon",
+    /// A key that clients refuse.
+    WEAK_KEY = "WeakKey",
+    /// A signature that clients refuse.
+    WEAK_SIGNATURE = "WeakSignature",
+    /// A CA must not vouch for the certificate's names.
+    NAME_CONSTRAINTS = "NameConstraints",
+    /// The external URL's host is not covered.
+    EXTERNAL_URL_NOT_COVERED = "ExternalURLNotCovered",
+    /// A name is not covered.
+    NAME_NOT_COVERED = "NameNotCovered",
+    /// A legacy name is not covered.
+    LEGACY_NAME_NOT_COVERED = "LegacyNameNotCovered",
+    /// The common name is not among the alternative names.
+    COMMON_NAME_NOT_IN_SANS = "CommonNameNotInSANs",
+    /// A purpose, such as serverAuth, is not allowed.
+    USAGE_MISSING = "UsageMissing",
+    /// A critical extension that clients do not know.
+    UNKNOWN_CRITICAL_EXTENSION = "UnknownCriticalExtension",
+    /// The chain leads to no trust anchor.
+    NOT_TRUSTED = "NotTrusted",
+}
+
+words! {
     /// Reasons on a MailDomain.
     domain:
     /// All is as the spec wants it.

@@ -35,17 +35,18 @@ pub fn conditions() -> String {
         "# Conditions and reasons\n\nMade from the code. A condition's message says what is wrong with this \
                     object and what to do; the reason is the word to match on.\n"
             .to_owned();
-    let sections: [(&str, &[(&str, &str)]); 6] = [
+    let sections: &[(&str, &[(&str, &str)])] = &[
         ("Conditions", reasons::condition::MEANINGS),
         ("Reasons on a MailIssuer", reasons::issuer::MEANINGS),
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
+        ("Codes of findings about a certificate, in imports and `mailcert inspect`", reasons::import::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
     ];
     for (title, meanings) in sections {
         page.push_str(&format!("\n## {title}\n\n| word | means |\n|---|---|\n"));
-        for (word, meaning) in meanings {
+        for (word, meaning) in *meanings {
             page.push_str(&format!("| `{word}` | {} |\n", meaning.trim()));
         }
     }

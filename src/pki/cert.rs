@@ -13,6 +13,7 @@ use x509_parser::{
 
 use super::{
     chain::PemLimits,
+    extensions,
     fingerprint::{Fingerprint, hex},
     key::KeySpec,
     names::printable,
@@ -133,6 +134,10 @@ pub struct Certificate {
     pub ski: Option<String>,
     /// The authority key identifier in hexadecimal digits.
     pub aki: Option<String>,
+    /// Where it says that its issuer's certificate can be had (`caIssuers`), at most four addresses.
+    pub ca_issuers: Vec<String>,
+    /// The object identifiers of its critical extensions that clients do not process, at most eight.
+    pub unknown_critical: Vec<String>,
     /// Subject and issuer are the same bytes.
     pub self_issued: bool,
     /// The public key's kind; `None` when it is one that we do not support.
@@ -207,6 +212,8 @@ impl Certificate {
             extended_usages: extended.map(|e| extended_usages(e.value)),
             ski,
             aki,
+            ca_issuers: extensions::ca_issuers(&x),
+            unknown_critical: extensions::unknown_critical(&x),
             self_issued: x.subject().as_raw() == x.issuer().as_raw(),
             public_key: KeySpec::of_spki(spki),
             signature_accepted: algorithms(&x.signature_algorithm).next().is_some(),

@@ -14,7 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     fingerprint::Fingerprint,
-    pem_blocks::{self, PemError},
+    pem_blocks::{self, Block, PemError},
 };
 
 /// The largest PEM block of a private key, in bytes. An RSA key of 8192 bits takes about 6.5 KiB.
@@ -200,6 +200,11 @@ impl PrivateKey {
         if block.len() > MAX_KEY_BYTES {
             return Err(KeyError::TooLarge { limit: MAX_KEY_BYTES });
         }
+        Self::from_block(block)
+    }
+
+    /// Reads the key in one PEM block whose size has been looked at.
+    pub(super) fn from_block(block: &Block<'_>) -> Result<Self, KeyError> {
         if block.label == "ENCRYPTED PRIVATE KEY" || block.has_encryption_header() {
             return Err(KeyError::Encrypted);
         }

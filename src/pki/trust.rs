@@ -62,6 +62,14 @@ pub fn mozilla_roots() -> &'static [CertificateDer<'static>] {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS
 }
 
+static MOZILLA_CERTIFICATES: LazyLock<Vec<Certificate>> =
+    LazyLock::new(|| mozilla_roots().iter().filter_map(|der| Certificate::read(der).ok()).collect());
+
+/// The Mozilla root that signed `certificate`, if one did.
+pub(super) fn mozilla_issuer(certificate: &Certificate) -> Option<Certificate> {
+    MOZILLA_CERTIFICATES.iter().find(|root| certificate.signed_by(root).is_ok()).cloned()
+}
+
 /// Why a client refuses a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainVerdict {
@@ -152,17 +160,43 @@ pub fn judge_name(leaf: &Certificate, server_name: &str) -> Result<(), ChainVerd
 /// # Errors
 /// The first check that fails.
 pub fn judge_path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<(), ChainVerdict> {
+    path(chain, anchors, now).map_err(PathFailure::into_verdict)
+}
+
+/// What kind of thing is wrong with a path, for those who must tell them apart.
+pub(super) enum PathFailure {
+    /// A certificate is over or has not begun.
+    Dates(ChainVerdict),
+    /// The path ends before a trust anchor is reached.
+    UnknownIssuer(ChainVerdict),
+    /// A CA must not vouch for the names.
+    NameConstraints(ChainVerdict),
+    /// Anything else.
+    Other(ChainVerdict),
+}
+
+impl PathFailure {
+    fn into_verdict(self) -> ChainVerdict {
+        match self {
+            Self::Dates(v) | Self::UnknownIssuer(v) | Self::NameConstraints(v) | Self::Other(v) => v,
+        }
+    }
+}
+
+/// As [`judge_path`], with the kind of failure.
+pub(super) fn path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<(), PathFailure> {
     let leaf = chain.leaf();
     if now > leaf.not_after {
-        return Err(ChainVerdict::Expired { subject: leaf.label(), not_after: leaf.not_after });
+        return Err(PathFailure::Dates(ChainVerdict::Expired { subject: leaf.label(), not_after: leaf.not_after }));
     }
     if now < leaf.not_before {
-        return Err(ChainVerdict::NotYetValid { subject: leaf.label(), not_before: leaf.not_before });
+        let not_before = leaf.not_before;
+        return Err(PathFailure::Dates(ChainVerdict::NotYetValid { subject: leaf.label(), not_before }));
     }
     if anchors.own.iter().any(|own| own.certificate.der() == leaf.der()) {
         return Ok(());
     }
-    let end = EndEntityCert::try_from(leaf.der()).map_err(|e| not_trusted(&e, leaf))?;
+    let end = EndEntityCert::try_from(leaf.der()).map_err(|e| PathFailure::Other(not_trusted(&e, leaf)))?;
     let rest: Vec<CertificateDer<'static>> = chain.rest().iter().map(|c| c.der().clone()).collect();
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let verify = |anchors: &[TrustAnchor<'_>]| {
@@ -184,23 +218,30 @@ pub fn judge_path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<()
     match result {
         Ok(()) => Ok(()),
         Err(webpki::Error::UnknownIssuer) => Err(unknown_issuer(chain, &expired)),
-        Err(error) => Err(path_verdict(&error, chain, now)),
+        Err(error @ webpki::Error::NameConstraintViolation) => {
+            Err(PathFailure::NameConstraints(not_trusted(&error, leaf)))
+        }
+        Err(error) => Err(match path_verdict(&error, chain, now) {
+            verdict @ (ChainVerdict::Expired { .. } | ChainVerdict::NotYetValid { .. }) => PathFailure::Dates(verdict),
+            verdict => PathFailure::Other(verdict),
+        }),
     }
 }
 
-fn unknown_issuer(chain: &Chain, expired: &[&Own]) -> ChainVerdict {
+fn unknown_issuer(chain: &Chain, expired: &[&Own]) -> PathFailure {
     let top = chain.rest().last().unwrap_or(chain.leaf());
     if let Some(own) = expired.iter().find(|o| o.certificate.subject_der() == top.issuer_der()) {
-        return ChainVerdict::Expired { subject: own.certificate.label(), not_after: own.certificate.not_after };
+        let (subject, not_after) = (own.certificate.label(), own.certificate.not_after);
+        return PathFailure::Dates(ChainVerdict::Expired { subject, not_after });
     }
     let leaf = chain.leaf();
-    ChainVerdict::NotTrusted(if leaf.self_issued {
+    PathFailure::UnknownIssuer(ChainVerdict::NotTrusted(if leaf.self_issued {
         "it is self-signed; clients trust it only when it is pinned itself".to_owned()
     } else if chain.rest().is_empty() {
         format!("its issuer {} is no trust anchor and the server sends no intermediate certificate", leaf.issuer)
     } else {
         format!("the chain ends at the issuer {}, which is no trust anchor, or a link in it is missing", top.issuer)
-    })
+    }))
 }
 
 fn path_verdict(error: &webpki::Error, chain: &Chain, now: Timestamp) -> ChainVerdict {

@@ -134,6 +134,17 @@ pub fn validate_issued(
     if leaf.spki_der() != key.spki_der() {
         defects.push(Defect::KeyMismatch);
     }
+    defects.extend(defects_of_chain(chain, expected, now));
+    if let Some(anchors) = anchors {
+        check_trust(chain, anchors, now, &mut defects);
+    }
+    defects
+}
+
+/// Every defect of the certificates alone, without their key and without trust.
+pub(super) fn defects_of_chain(chain: &Chain, expected: &Expected, now: Timestamp) -> Vec<Defect> {
+    let leaf = chain.leaf();
+    let mut defects = Vec::new();
     check_names(leaf, expected, &mut defects);
     check_common_names(leaf, expected, &mut defects);
     check_dates(chain, now, &mut defects);
@@ -143,9 +154,6 @@ pub fn validate_issued(
     check_usages(leaf, expected, &mut defects);
     check_strength(chain, &mut defects);
     check_links(chain, &mut defects);
-    if let Some(anchors) = anchors {
-        check_trust(chain, anchors, now, &mut defects);
-    }
     defects
 }
 

@@ -1,0 +1,231 @@
+//! Puts what was found in order: which key, which leaf, its issuers, its root, and what is left over.
+
+use std::sync::Arc;
+
+use super::{
+    Finding, Imported, Request,
+    material::{FoundCertificate, FoundKey, Material},
+    names::is_for_roots,
+};
+use crate::api::reasons::import as code;
+use crate::pki::{
+    cert::Certificate,
+    chain::Chain,
+    key::PrivateKey,
+    trust::{listed, mozilla_issuer},
+};
+
+/// The most issuers above a leaf.
+const DEPTH: usize = 10;
+/// How many certificates of the same name are tried as issuer of one.
+const CANDIDATES: usize = 16;
+
+pub(super) fn arrange(material: Material, request: &Request<'_>) -> (Imported, Vec<Finding>) {
+    let Material { certificates, keys, mut findings, closed, .. } = material;
+    if certificates.is_empty() && !closed {
+        let message = "there is no certificate in it; give the file with -----BEGIN CERTIFICATE----- too";
+        findings.push(Finding::error(code::NO_CERTIFICATE, &inputs(request), message));
+    }
+    if keys.is_empty() && !closed {
+        let message = "there is no private key in it; give the file with -----BEGIN PRIVATE KEY----- too";
+        findings.push(Finding::error(code::NO_KEY, &inputs(request), message));
+    }
+    let Some(leaf) = leaf(&certificates, &keys) else {
+        let key = keys.into_iter().next().map(|k| k.key);
+        return (Imported { key, ..Imported::default() }, findings);
+    };
+    let key = key_of(&certificates[leaf], &certificates, &keys, &mut findings);
+    let path = Path::build(leaf, &certificates, request, &mut findings);
+    tell_order(&path, &certificates, &mut findings);
+    let imported = path.into_imported(&certificates, key, request, &mut findings);
+    (imported, findings)
+}
+
+fn inputs(request: &Request<'_>) -> String {
+    request.inputs.iter().map(|i| i.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Which certificate is the server's own: the one that a key belongs to, before all others.
+fn leaf(certificates: &[FoundCertificate], keys: &[FoundKey]) -> Option<usize> {
+    let has_key = |c: &Certificate| keys.iter().any(|k| k.key.spki_der() == c.spki_der());
+    let rank = |index: &usize| {
+        let c = &certificates[*index].certificate;
+        // Of several for one key, as after a renewal with the same key, the one that lasts longest.
+        let lasts = has_key(c).then_some(c.not_after);
+        (has_key(c), !c.is_ca, lasts, std::cmp::Reverse(*index))
+    };
+    (0..certificates.len()).max_by_key(rank)
+}
+
+/// The key that belongs to the leaf, with what is wrong about keys.
+fn key_of(
+    leaf: &FoundCertificate,
+    certificates: &[FoundCertificate],
+    keys: &[FoundKey],
+    findings: &mut Vec<Finding>,
+) -> Option<Arc<PrivateKey>> {
+    let owner = |key: &FoundKey| certificates.iter().find(|c| c.certificate.spki_der() == key.key.spki_der());
+    let own = keys.iter().find(|k| k.key.spki_der() == leaf.certificate.spki_der());
+    if keys.len() > 1 {
+        let belongs = |key: &FoundKey| match owner(key) {
+            Some(found) => format!("{} belongs to {}", key.origin, found.certificate.label()),
+            None => format!("{} belongs to no certificate here", key.origin),
+        };
+        let told = keys.iter().take(10).map(belongs).collect::<Vec<_>>().join("; ");
+        let message = format!("there are {} private keys: {told}", keys.len());
+        findings.push(match keys.iter().filter(|k| owner(k).is_some_and(|c| !c.certificate.is_ca)).count() {
+            1 => Finding::warning(
+                code::SEVERAL_KEYS,
+                &leaf.input_name,
+                format!("{message}. The one with a certificate is taken; remove the others"),
+            ),
+            _ => Finding::error(
+                code::SEVERAL_KEYS,
+                &leaf.input_name,
+                format!("{message}. Keep only the one that the server shall use"),
+            ),
+        });
+    }
+    let Some(own) = own else {
+        let key = keys.first()?;
+        let message = format!(
+            "the private key in {} belongs to none of the {} certificates; give the key that {} was requested with (its public key \
+             has the SHA-256 {}), or the certificate of this key ({})",
+            key.origin,
+            certificates.len(),
+            leaf.certificate.label(),
+            leaf.certificate.spki_sha256,
+            key.key.spki_sha256()
+        );
+        findings.push(Finding::error(code::KEY_MISMATCH, &leaf.certificate.label(), message));
+        return Some(key.key.clone());
+    };
+    // A server that is given this file takes its first certificate. An issuer that stands first is put behind; a
+    // second server certificate there is more likely a mistake of the one who made the file.
+    let first = certificates.iter().find(|c| c.ordered && !c.certificate.is_ca);
+    if let Some(first) = first.filter(|f| f.certificate.spki_der() != leaf.certificate.spki_der()) {
+        let message = format!(
+            "the private key in {} does not belong to the first certificate, {}, but to {} in {}; remove the certificate that is not meant, \
+             or give the other key",
+            own.origin,
+            first.certificate.label(),
+            leaf.certificate.label(),
+            leaf.input_name
+        );
+        findings.push(Finding::error(code::KEY_MISMATCH, &first.certificate.label(), message));
+    }
+    Some(own.key.clone())
+}
+
+/// The way from the leaf upwards, as far as it is known.
+struct Path {
+    /// The certificates of the inputs in it, the leaf first.
+    found: Vec<usize>,
+    /// All of it, the leaf first, without a root.
+    chain: Vec<Certificate>,
+    root: Option<Certificate>,
+}
+
+impl Path {
+    fn build(
+        leaf: usize,
+        certificates: &[FoundCertificate],
+        request: &Request<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        let mut path = Self { found: vec![leaf], chain: vec![certificates[leaf].certificate.clone()], root: None };
+        while path.chain.len() <= DEPTH {
+            let Some(top) = path.chain.last().filter(|top| !top.self_issued || path.chain.len() > 1) else { break };
+            let unused = certificates.iter().enumerate().filter(|(i, _)| !path.found.contains(i));
+            let next = issuer(top, unused.map(|(i, c)| (Some(i), &c.certificate)));
+            let next = next.or_else(|| issuer(top, request.extra_issuers.iter().map(|c| (None, c))));
+            let Some((index, next)) = next else { break };
+            if path.chain.iter().any(|c| c.fingerprint == next.fingerprint) {
+                break;
+            }
+            let next = next.clone();
+            path.found.extend(index);
+            if next.self_issued {
+                path.root = Some(next);
+                break;
+            }
+            if index.is_none() {
+                let message = format!("the missing issuer {} was added to the chain", next.label());
+                findings.push(Finding::info(code::CHAIN_COMPLETED, &next.label(), message));
+            }
+            path.chain.push(next);
+        }
+        path
+    }
+
+    fn into_imported(
+        self,
+        certificates: &[FoundCertificate],
+        key: Option<Arc<PrivateKey>>,
+        request: &Request<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Imported {
+        let mut ca: Vec<Certificate> = self.root.into_iter().collect();
+        if ca.is_empty() {
+            ca.extend(self.chain.last().and_then(|top| root_of(top, findings)));
+        }
+        let mut left_out = Vec::new();
+        for (_, found) in certificates.iter().enumerate().filter(|(i, _)| !self.found.contains(i)) {
+            let c = &found.certificate;
+            let known = ca.iter().any(|k| k.fingerprint == c.fingerprint);
+            let kept = c.is_ca && c.self_issued && is_for_roots(&found.input_name);
+            match (known, kept) {
+                (true, _) => {}
+                (false, true) => ca.push(c.clone()),
+                (false, false) => left_out.push(c.clone()),
+            }
+        }
+        if !left_out.is_empty() {
+            let labels: Vec<String> = left_out.iter().map(Certificate::label).collect();
+            let message = format!("certificates that do not belong to the chain were left out: {}", listed(&labels));
+            findings.push(Finding::info(code::CERTIFICATES_LEFT_OUT, &self.chain[0].label(), message));
+        }
+        let mut chain = self.chain.into_iter();
+        let chain = chain.next().map(|leaf| Chain::new(leaf, chain.collect()));
+        if let Some(bytes) = chain.as_ref().map(|c| c.to_pem().len()).filter(|bytes| *bytes > request.limits.chain) {
+            let message = format!("the chain has {bytes} bytes of PEM; at most {} are taken", request.limits.chain);
+            findings.push(Finding::error(code::TOO_LARGE, &inputs(request), message));
+        }
+        Imported { key, chain, ca, left_out }
+    }
+}
+
+/// The root of a chain that comes without it: the leaf itself when it is self-signed, or one of the Mozilla roots.
+fn root_of(top: &Certificate, findings: &mut Vec<Finding>) -> Option<Certificate> {
+    if top.self_issued {
+        return Some(top.clone());
+    }
+    let root = mozilla_issuer(top)?;
+    let message = format!("the root {} was added for ca.crt from the Mozilla roots", root.label());
+    findings.push(Finding::info(code::ROOT_ADDED, &root.label(), message));
+    Some(root)
+}
+
+/// Which of the candidates issued `top`: before all others one whose key made the signature, then a root, then the one
+/// that lasts longest.
+fn issuer<'c>(
+    top: &Certificate,
+    candidates: impl Iterator<Item = (Option<usize>, &'c Certificate)>,
+) -> Option<(Option<usize>, &'c Certificate)> {
+    let named = candidates.filter(|(_, c)| c.subject_der() == top.issuer_der() && c.fingerprint != top.fingerprint);
+    named.take(CANDIDATES).max_by_key(|(_, c)| (top.signed_by(c).is_ok(), c.self_issued, c.not_after))
+}
+
+/// Tells when a PEM input had the chain in another order.
+fn tell_order(path: &Path, certificates: &[FoundCertificate], findings: &mut Vec<Finding>) {
+    let disordered = path.found.windows(2).any(|pair| {
+        let (lower, upper) = (&certificates[pair[0]], &certificates[pair[1]]);
+        lower.ordered && lower.input == upper.input && pair[0] > pair[1]
+    });
+    if disordered {
+        let leaf = &certificates[path.found[0]];
+        let message = "the certificates were not in the order in which a server sends them, each followed by its issuer; they \
+                       have been put in order";
+        findings.push(Finding::info(code::CHAIN_REORDERED, &leaf.input_name, message));
+    }
+}

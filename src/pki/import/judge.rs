@@ -1,0 +1,236 @@
+//! What is wrong with an imported certificate for a mail server.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::{Code, Finding, Imported, Severity};
+use crate::api::reasons::import as code;
+use crate::pki::{
+    cert::Certificate,
+    chain::Chain,
+    names::{covers, to_ascii},
+    subject::Usage,
+    trust::{Anchors, PathFailure, path},
+    validate::{Defect, Expected, defects_of_chain},
+};
+
+/// What a certificate is wanted for.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    /// The host of the mail server's external URL.
+    pub external_host: Option<String>,
+    /// Other names that must be covered.
+    pub names: Vec<String>,
+    /// Names that old clients still use: not being covered is a warning.
+    pub legacy: Vec<String>,
+    /// Purposes that must be allowed.
+    pub usages: Vec<Usage>,
+    /// Whom to trust.
+    pub anchors: Anchors,
+    /// Errors that are accepted: they become warnings.
+    pub allow: Vec<Code>,
+    /// How long before the end of validity to warn; the longest counts.
+    pub warn_before: Vec<SignedDuration>,
+}
+
+impl Default for Expectation {
+    /// Any name, `serverAuth`, the Mozilla roots, a warning 30 days before the end.
+    fn default() -> Self {
+        Self {
+            external_host: None,
+            names: Vec::new(),
+            legacy: Vec::new(),
+            usages: vec![Usage::ServerAuth],
+            anchors: Anchors::mozilla(),
+            allow: Vec::new(),
+            warn_before: vec![SignedDuration::from_hours(30 * 24)],
+        }
+    }
+}
+
+/// Everything that is wrong with the imported chain at `now`. What is wrong with the key, [`super::read`] has said.
+pub fn judge(imported: &Imported, expectation: &Expectation, now: Timestamp) -> Vec<Finding> {
+    let Some(chain) = &imported.chain else { return Vec::new() };
+    let mut findings = Vec::new();
+    names(chain.leaf(), expectation, &mut findings);
+    let expected = Expected { usages: expectation.usages.clone(), allow_extra_names: true, ..Expected::default() };
+    for defect in defects_of_chain(chain, &expected, now) {
+        let number = number_of(&defect);
+        let about = chain.iter().nth(number - 1).unwrap_or(chain.leaf()).label();
+        findings.push(Finding::error(code_of(&defect), &about, defect.to_string()));
+    }
+    for certificate in chain.iter() {
+        if !certificate.unknown_critical.is_empty() {
+            let message = format!(
+                "{} has critical extensions that clients do not know and therefore refuse: {}; have it issued without them",
+                certificate.label(),
+                certificate.unknown_critical.join(", ")
+            );
+            findings.push(Finding::error(code::UNKNOWN_CRITICAL_EXTENSION, &certificate.label(), message));
+        }
+    }
+    trust(imported, chain, expectation, now, &mut findings);
+    ends(imported, chain, expectation, now, &mut findings);
+    for finding in &mut findings {
+        if finding.is_error() && expectation.allow.contains(&finding.code) {
+            finding.severity = Severity::Warning;
+        }
+    }
+    findings
+}
+
+fn names(leaf: &Certificate, expectation: &Expectation, findings: &mut Vec<Finding>) {
+    let covered = |name: &str| {
+        let wanted = to_ascii(name).unwrap_or_else(|_| name.to_owned());
+        leaf.dns_names.iter().any(|presented| covers(presented, &wanted))
+    };
+    let presented = crate::pki::trust::listed(&leaf.dns_names);
+    let label = leaf.label();
+    if let Some(host) = expectation.external_host.as_deref().filter(|host| !covered(host)) {
+        let message = format!(
+            "the certificate does not cover {host}, the host of the external URL; it names {presented}. Have it issued again \
+             with that name, or correct the URL"
+        );
+        findings.push(Finding::error(code::EXTERNAL_URL_NOT_COVERED, &label, message));
+    }
+    let other = |name: &&String| expectation.external_host.as_ref() != Some(*name) && !covered(name);
+    for name in expectation.names.iter().filter(other) {
+        let message = format!(
+            "the certificate does not cover {name}; it names {presented}. Have it issued again with that name, or remove the name"
+        );
+        findings.push(Finding::error(code::NAME_NOT_COVERED, &label, message));
+    }
+    for name in expectation.legacy.iter().filter(other) {
+        let message = format!(
+            "the certificate does not cover the legacy name {name}; clients that still use it will refuse the server. Have it \
+             issued again with that name, or remove the name when nobody uses it any more"
+        );
+        findings.push(Finding::warning(code::LEGACY_NAME_NOT_COVERED, &label, message));
+    }
+}
+
+fn code_of(defect: &Defect) -> &'static str {
+    match defect {
+        Defect::KeyMismatch => code::KEY_MISMATCH,
+        Defect::MissingNames(_)
+        | Defect::UnexpectedNames(_)
+        | Defect::MissingEmails(_)
+        | Defect::UnknownNameKinds(_) => code::NAME_NOT_COVERED,
+        Defect::CommonNameNotInSans(_) => code::COMMON_NAME_NOT_IN_SANS,
+        Defect::Expired { .. } => code::EXPIRED,
+        Defect::NotYetValid { .. } => code::NOT_YET_VALID,
+        Defect::LeafIsCa => code::LEAF_IS_CA,
+        Defect::ChainBroken { .. } => code::CHAIN_BROKEN,
+        Defect::MissingUsage(_) | Defect::NoDigitalSignature => code::USAGE_MISSING,
+        Defect::WeakKey { .. } => code::WEAK_KEY,
+        Defect::WeakSignature { .. } => code::WEAK_SIGNATURE,
+        Defect::NotTrusted(_) => code::NOT_TRUSTED,
+    }
+}
+
+/// Which certificate of the chain a defect is about, counted from 1.
+fn number_of(defect: &Defect) -> usize {
+    match defect {
+        Defect::Expired { number, .. }
+        | Defect::NotYetValid { number, .. }
+        | Defect::ChainBroken { number, .. }
+        | Defect::WeakKey { number, .. }
+        | Defect::WeakSignature { number, .. } => *number,
+        _ => 1,
+    }
+}
+
+fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Timestamp, findings: &mut Vec<Finding>) {
+    let top = chain.rest().last().unwrap_or(chain.leaf());
+    let root = imported.ca.iter().any(|root| root.fingerprint == top.fingerprint || top.signed_by(root).is_ok());
+    let failure = match path(chain, &expectation.anchors, now) {
+        Ok(()) if root => return,
+        Ok(()) => return findings.push(root_missing(top)),
+        Err(failure) => failure,
+    };
+    // An error told already is why the path fails.
+    let dates = |f: &Finding| f.code == code::EXPIRED || f.code == code::NOT_YET_VALID;
+    let told = |f: &Finding| {
+        [code::LEAF_IS_CA, code::CHAIN_BROKEN, code::USAGE_MISSING, code::WEAK_KEY, code::WEAK_SIGNATURE]
+            .iter()
+            .any(|known| f.code == *known)
+            || f.code == code::UNKNOWN_CRITICAL_EXTENSION
+    };
+    let about = chain.leaf().label();
+    match failure {
+        PathFailure::Dates(_) if findings.iter().any(dates) => {}
+        PathFailure::Dates(verdict) => findings.push(Finding::error(code::EXPIRED, &about, verdict.to_string())),
+        PathFailure::NameConstraints(verdict) => findings.push(name_constraints(&about, &verdict.to_string())),
+        PathFailure::Other(_) if findings.iter().any(told) => {}
+        PathFailure::Other(verdict) => findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string())),
+        PathFailure::UnknownIssuer(_) if findings.iter().any(told) => {}
+        PathFailure::UnknownIssuer(verdict) if root => {
+            let message = format!(
+                "{verdict}. When this CA is meant to be trusted, name its root as trust anchor, or allow untrusted certificates"
+            );
+            findings.push(Finding::error(code::NOT_TRUSTED, &about, message));
+            let own = Anchors::own(imported.ca.iter().cloned());
+            if let Err(PathFailure::NameConstraints(verdict)) = path(chain, &own, now) {
+                findings.push(name_constraints(&about, &verdict.to_string()));
+            }
+        }
+        // A CA above the leaf that does not say where its issuer is may well be the last one below the root.
+        PathFailure::UnknownIssuer(verdict) if !chain.rest().is_empty() && top.ca_issuers.is_empty() => {
+            findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string()));
+            findings.push(root_missing(top));
+        }
+        PathFailure::UnknownIssuer(_) => findings.push(chain_incomplete(top)),
+    }
+}
+
+fn name_constraints(about: &str, verdict: &str) -> Finding {
+    let message = format!("{verdict}; have the certificate issued by a CA that may vouch for these names");
+    Finding::error(code::NAME_CONSTRAINTS, about, message)
+}
+
+fn root_missing(top: &Certificate) -> Finding {
+    let message = format!(
+        "the root {} that signed {} is neither in the file nor among the Mozilla roots, so ca.crt will not have it; add the root \
+         for clients that verify with ca.crt",
+        top.issuer,
+        top.label()
+    );
+    Finding::warning(code::ROOT_MISSING, &top.label(), message)
+}
+
+fn chain_incomplete(top: &Certificate) -> Finding {
+    let place = match &top.ca_issuers[..] {
+        [] => "the certificate does not say where it can be had; ask the CA for it".to_owned(),
+        urls => format!("it can be had at {}", urls.join(" or ")),
+    };
+    let message = format!(
+        "the issuer of {}, {}, is missing, and clients do not look for it; add its certificate to the file ({place})",
+        top.label(),
+        top.issuer
+    );
+    let mut finding = Finding::error(code::CHAIN_INCOMPLETE, &top.label(), message);
+    finding.issuer_urls.clone_from(&top.ca_issuers);
+    finding
+}
+
+/// Warns before a certificate ends: those of the chain, and the roots for clients.
+fn ends(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Timestamp, findings: &mut Vec<Finding>) {
+    let longest = expectation.warn_before.iter().max().copied().unwrap_or(SignedDuration::ZERO);
+    let roots = imported.ca.iter().filter(|root| chain.iter().all(|c| c.fingerprint != root.fingerprint));
+    for certificate in chain.iter().chain(roots.clone()) {
+        let left = certificate.not_after.duration_since(now);
+        if left.is_negative() || left > longest {
+            continue;
+        }
+        let days = left.as_hours() / 24;
+        let message = format!(
+            "{} expires at {}, in {days} days; have it renewed and import the new one",
+            certificate.label(),
+            certificate.not_after
+        );
+        findings.push(Finding::warning(code::EXPIRES_SOON, &certificate.label(), message));
+    }
+    for root in roots.filter(|root| root.not_after < now) {
+        let message = format!("the root {} expired at {}; replace it in ca.crt", root.label(), root.not_after);
+        findings.push(Finding::warning(code::EXPIRED, &root.label(), message));
+    }
+}

@@ -1,0 +1,62 @@
+//! PEM inputs: certificates and keys in any order, with any text around them.
+
+use super::{Finding, Input, Request, material::Material};
+use crate::api::reasons::import as code;
+use crate::pki::{
+    key::{KeyError, PrivateKey},
+    pem_blocks::{self, Block},
+};
+
+/// Whether a line of the input begins a PEM block.
+pub(super) fn looks_like_pem(bytes: &[u8]) -> bool {
+    bytes.split(|b| *b == b'\n').any(|line| line.trim_ascii_start().starts_with(b"-----BEGIN "))
+}
+
+/// Takes in every block.
+pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request<'_>) {
+    let limit = request.limits.bundle;
+    if input.bytes.len() > limit {
+        let message = format!("it has {} bytes; of a PEM file at most {limit} are read", input.bytes.len());
+        return material.refuse(Finding::error(code::TOO_LARGE, input.name, message));
+    }
+    let blocks = match pem_blocks::blocks(input.bytes) {
+        Ok(blocks) => blocks,
+        Err(error) => return material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
+    };
+    if blocks.is_empty() {
+        let message = "there is no PEM block in it; a certificate starts with -----BEGIN CERTIFICATE-----";
+        return material.refuse(Finding::error(code::UNREADABLE, input.name, message));
+    }
+    let mut number = 0;
+    for block in &blocks {
+        match block.label {
+            "CERTIFICATE" | "X509 CERTIFICATE" => {
+                number += 1;
+                certificate(material, input, number, block, request);
+            }
+            label if label.ends_with("PRIVATE KEY") => key(material, input, block, request),
+            // Parameters, requests, revocation lists: nothing that a server needs.
+            _ => {}
+        }
+    }
+}
+
+fn certificate(material: &mut Material, input: &Input<'_>, number: usize, block: &Block<'_>, request: &Request<'_>) {
+    match block.decode() {
+        Ok(der) => material.certificate(input, number, &der, block.len(), (&request.limits, true)),
+        Err(error) => material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
+    }
+}
+
+fn key(material: &mut Material, input: &Input<'_>, block: &Block<'_>, request: &Request<'_>) {
+    let limit = request.limits.key;
+    if block.len() > limit {
+        let message = format!("its private key has {} bytes; at most {limit} are read", block.len());
+        return material.refuse(Finding::error(code::TOO_LARGE, input.name, message));
+    }
+    match PrivateKey::from_block(block) {
+        Ok(key) => material.key(key, input.name.to_owned()),
+        Err(KeyError::Pem(error)) => material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
+        Err(error) => material.refuse(Finding::error(code::KEY_UNUSABLE, input.name, error.to_string())),
+    }
+}

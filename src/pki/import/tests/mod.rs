@@ -1,0 +1,1 @@
+//! Imports of what the tests make themselves; what others made is in tests/import.
