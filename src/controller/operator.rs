@@ -157,10 +157,7 @@ pub async fn run(
             recursive_only: settings.dns_recursive_only,
             ..Settings::default()
         },
-        imports: ImportSettings {
-            limits: settings.imports.limits(),
-            may_fetch: settings.imports.import_fetch_issuers,
-        },
+        imports: ImportSettings { limits: settings.imports.limits(), may_fetch: settings.imports.import_fetch_issuers },
         open_orders,
         published: Memory::default(),
         reservations: Memory::default(),

@@ -51,7 +51,7 @@ fn demands(context: &Context, own: &Key) -> Vec<Demand> {
     let alive = domains.filter(|d| d.meta().deletion_timestamp.is_none());
     let mut demands: Vec<Demand> = alive
         .map(|domain| {
-            let names = names(&domain);
+            let names = names::names(&domain);
             let external_host = crate::pki::host_of_url(&domain.spec.external_url).ok();
             Demand { domain: domain.name_any(), external_host, names: names.wanted, legacy: names.legacy }
         })
@@ -64,11 +64,7 @@ fn demands(context: &Context, own: &Key) -> Vec<Demand> {
 ///
 /// # Errors
 /// When they cannot be read. What is wrong with them is a fact.
-pub async fn read(
-    context: &Context,
-    object: &MailCertificate,
-    issuers: Vec<Certificate>,
-) -> Result<Fact, PassError> {
+pub async fn read(context: &Context, object: &MailCertificate, issuers: Vec<Certificate>) -> Result<Fact, PassError> {
     let Some(import) = object.spec.import.clone() else { return Ok(Fact::Overtaken) };
     let limits = context.imports.limits;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
@@ -96,6 +92,12 @@ pub async fn read(
         };
     }
     Ok(Fact::Source(SourceFact::Read(read)))
+}
+
+/// Fetches missing issuers.
+pub async fn fetch(urls: Vec<String>) -> Fact {
+    let nothing = urls.into_iter().map(|url| (url, Err("not fetched".to_owned())));
+    Fact::Source(SourceFact::Issuers(nothing.collect()))
 }
 
 /// Deriving keys from passwords takes up to seconds.
@@ -142,12 +144,8 @@ fn inputs(import: &Import, data: &BTreeMap<String, ByteString>) -> Result<Vec<St
         }
         return Ok(names.into_iter().map(str::to_owned).collect());
     };
-    let fields = [
-        ("certificate", &named.certificate),
-        ("key", &named.key),
-        ("pkcs12", &named.pkcs12),
-        ("ca", &named.ca),
-    ];
+    let fields =
+        [("certificate", &named.certificate), ("key", &named.key), ("pkcs12", &named.pkcs12), ("ca", &named.ca)];
     let mut names: Vec<String> = Vec::new();
     for (field, name) in fields {
         let Some(name) = name else { continue };

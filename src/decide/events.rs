@@ -26,7 +26,8 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
         if c.message.is_empty() || c.type_ == condition::RECONCILING || c.status == "Unknown" {
             continue;
         }
-        if notes.iter().any(|n| n.reason == c.reason) {
+        if let Some(told) = notes.iter_mut().find(|n| n.reason == c.reason) {
+            told.warning |= is_bad(c);
             continue;
         }
         notes.push(Note {

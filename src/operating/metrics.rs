@@ -325,8 +325,9 @@ impl Collector for Objects {
             all().map(|(ns, n, s)| ([("namespace", ns), ("name", n)], Some(i64::from(s.overdue)))),
         )?;
         let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
-        let of_issuers =
-            issuers.iter().flat_map(|(ns, names)| names.iter().map(|(n, list)| ("MailIssuer", ns.as_ref(), n.as_ref(), list)));
+        let of_issuers = issuers
+            .iter()
+            .flat_map(|(ns, names)| names.iter().map(|(n, list)| ("MailIssuer", ns.as_ref(), n.as_ref(), list)));
         let watched = all().map(|(ns, n, s)| ("MailCertificate", ns, n, &s.watched)).chain(of_issuers);
         gauges(
             &mut encoder,

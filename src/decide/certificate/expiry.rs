@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::Step;
 use super::state::State;
 use super::world::KeyPair;
 use crate::api::certificate::{Expiring, MailCertificate, MailCertificateStatus, Revision, Watched, WatchedKind};
@@ -71,24 +72,25 @@ pub(super) fn next(state: &State<'_>) -> Option<Timestamp> {
 /// When half of the time between the renewal that was due and the end is gone.
 fn overdue(state: &State<'_>) -> Option<Timestamp> {
     let (due, end) = (state.renewal_time()?, state.active.as_ref()?.not_after.0);
-    due.checked_add(end.duration_since(due) / 2).ok().filter(|at| *at >= due)
+    let at = due.checked_add(end.duration_since(due) / 2).ok().filter(|at| *at >= due)?;
+    // As the API keeps it.
+    Timestamp::from_second(at.as_second()).ok()
 }
 
 /// Sets `RenewalOverdue`, where it is True. Absent, it is not.
-pub(super) fn conclude(state: &State<'_>, warnings: &[Expiring], conditions: &mut Conditions) {
+pub(super) fn conclude(state: &State<'_>, step: &Step, warnings: &[Expiring], conditions: &mut Conditions) {
     if let Some(first) = warnings.first() {
         let messages: Vec<String> = warnings.iter().map(|e| expiry::message(e, advice(e))).collect();
         conditions.set(condition::RENEWAL_OVERDUE, Is::True, reason_of(first), &messages.join("; "));
         return;
     }
-    let (Some(since), Some(active)) = (overdue(state).filter(|at| *at <= state.world.now), &state.active) else {
-        return;
-    };
-    let due = state.renewal_time().unwrap_or(since);
-    let attempt = state.attempt.as_ref().and_then(|a| a.last_failure.as_ref());
-    let why = attempt.map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-    let message =
-        format!("the certificate was due for renewal at {due} and expires at {}{why}", active.not_after.0);
+    let now = state.world.now;
+    let overdue = overdue(state).filter(|at| *at <= now);
+    // When it has expired, Ready says so.
+    let active = state.active.as_ref().filter(|active| active.not_after.0 > now);
+    let (Some(_), Some(due), Some(active)) = (overdue, state.renewal_time(), active) else { return };
+    let why = step.situation.as_ref().map(|(_, message)| format!(": {message}")).unwrap_or_default();
+    let message = format!("the certificate was due for renewal at {due} and expires at {}{why}", active.not_after.0);
     conditions.set(condition::RENEWAL_OVERDUE, Is::True, reason::RENEWAL_OVERDUE, &message);
 }
 

@@ -105,7 +105,8 @@ fn judge(
             canonical: true,
         },
         (_, chain) => {
-            retry = [retry, chain.as_ref().and_then(|chain| begins(chain, state.world.now))].into_iter().flatten().min();
+            retry =
+                [retry, chain.as_ref().and_then(|chain| begins(chain, state.world.now))].into_iter().flatten().min();
             let problem = Some(judgement::problem(&found));
             state.import = Some(ImportStatus { problem, retry_time: retry.map(Time), ..status });
             return Step { wake: retry, ..refuse(state, found) };
@@ -118,7 +119,8 @@ fn judge(
     if !taken || lost || state.active.is_none() {
         return take(state, pair, content);
     }
-    state.import = Some(ImportStatus { content_sha256: Some(content), problem: None, retry_time: retry.map(Time), ..status });
+    state.import =
+        Some(ImportStatus { content_sha256: Some(content), problem: None, retry_time: retry.map(Time), ..status });
     put_down(state, found);
     let step = rest(state);
     Step { wake: retry.or(step.wake), ..step }
@@ -244,7 +246,8 @@ fn refuse(state: &mut State<'_>, found: Vec<Found>) -> Step {
 
 /// Puts the findings into the status, in place of those about an earlier source.
 fn put_down(state: &mut State<'_>, found: Vec<Found>) {
-    let own = [finding::SOURCE_NOT_FOUND, finding::PASSWORD_NOT_FOUND, finding::SOURCE_KEY_MISSING, finding::FETCH_FAILED];
+    let own =
+        [finding::SOURCE_NOT_FOUND, finding::PASSWORD_NOT_FOUND, finding::SOURCE_KEY_MISSING, finding::FETCH_FAILED];
     state.findings.retain(|f| !words::ALL.contains(&f.reason.as_str()) && !own.contains(&f.reason.as_str()));
     state.findings.extend(found.into_iter().map(|f| Finding {
         reason: f.word.to_owned(),
@@ -294,7 +297,8 @@ fn climb(state: &State<'_>, view: &ImportView, read: &SourceRead, found: &mut Ve
     if fetched.len() > read.issuers {
         return Climb::Ask(Box::new(Action::ReadSource { issuers: fetched }));
     }
-    let urls: Vec<String> = missing.issuer_urls.iter().filter(|url| !source.issuers.contains_key(*url)).cloned().collect();
+    let urls: Vec<String> =
+        missing.issuer_urls.iter().filter(|url| !source.issuers.contains_key(*url)).cloned().collect();
     if !urls.is_empty() && source.issuers.len() < LONGEST_CLIMB {
         return Climb::Ask(Box::new(Action::FetchIssuers { urls }));
     }

@@ -8,8 +8,8 @@ use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
 use super::{chains, expiry, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    Attempt, Failure, Finding, ImportStatus, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo, Repairs,
-    Revision, Revocation, Severity, Temporary,
+    Attempt, Failure, Finding, ImportStatus, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo,
+    Repairs, Revision, Revocation, Severity, Temporary,
 };
 use crate::api::{
     keys,

@@ -31,7 +31,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         }
     }
     let expiring = expiry::warnings(&state);
-    expiry::conclude(&state, &expiring, &mut conditions);
+    expiry::conclude(&state, &step, &expiring, &mut conditions);
     let wake = wake(&state, &step, renewal);
     let status = MailCertificateStatus {
         observed_generation: generation,

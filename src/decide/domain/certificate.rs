@@ -196,7 +196,10 @@ impl<'a> Certificate<'a> {
         let spec = &object.spec;
         let asked_for = spec.dns_names.iter().any(|n| same(n)) || spec.legacy_dns_names.iter().any(|l| same(&l.name));
         if spec.import.is_some() {
-            return format!("the certificate, which is imported, does not cover it (MailCertificate {})", object.name_any());
+            return format!(
+                "the certificate, which is imported, does not cover it (MailCertificate {})",
+                object.name_any()
+            );
         }
         match omitted.into_iter().find(|o| same(&o.name)) {
             Some(omitted) => omitted.problem.clone(),

@@ -31,7 +31,8 @@ pub(super) fn warnings(watched: &[Watched], now: Timestamp) -> Vec<Expiring> {
 
 /// When the next one is due.
 pub(super) fn next(watched: &[Watched], now: Timestamp) -> Option<Timestamp> {
-    watched.iter().filter_map(|w| expiry::next(w, &[], now)).min()
+    // What becomes of the issuer when it ends, Ready says.
+    watched.iter().filter_map(|w| expiry::next(w, &[], now).filter(|at| *at < w.not_after.0)).min()
 }
 
 /// Sets `RenewalOverdue`, where it is True. Absent, it is not.
