@@ -104,6 +104,7 @@ impl Operator {
             secret: cell.watched(),
             revisions: cell.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            dependents: Vec::new(),
             next_renewal_check,
             learnt: Learnt::default(),
         }

@@ -34,6 +34,17 @@ pub const POD_TEMPLATE_FINGERPRINT: &str = "mailcert.dev/certificate";
 pub const RENEW: &str = "mailcert.dev/renew";
 /// Annotation on a MailCertificate: revoke the active certificate, for this reason, and issue another with a new key.
 pub const REVOKE: &str = "mailcert.dev/revoke";
+/// Annotation on a MailCertificate: the number of the staged revision that may become active.
+pub const APPROVE: &str = "mailcert.dev/approve";
+/// Annotation on a MailCertificate: who approved, as the command line found out. It informs, and proves nothing.
+pub const APPROVED_BY: &str = "mailcert.dev/approved-by";
+/// Annotation on a MailCertificate: make an earlier revision active again: its number, or `previous`, each with
+/// anything after a `/` to ask once more.
+pub const ROLLBACK: &str = "mailcert.dev/rollback";
+/// Annotation on a MailCertificate: any new value asks for a new revision with another key.
+pub const ROTATE_KEY: &str = "mailcert.dev/rotate-key";
+/// Label on the Secret that keeps a key that was made ahead: `true`.
+pub const NEXT_KEY_LABEL: &str = "mailcert.dev/next-key";
 /// Annotation on a MailIssuer: any new value asks for a new account key.
 pub const ROLLOVER: &str = "mailcert.dev/rollover";
 /// Annotation on a MailIssuer: `true` deactivates its ACME account.

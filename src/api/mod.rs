@@ -12,6 +12,7 @@ pub mod reasons;
 pub mod revocation;
 pub mod schema;
 pub mod solver;
+pub mod window;
 
 pub use certificate::{MailCertificate, MailCertificateSpec, MailCertificateStatus};
 pub use domain::{MailDomain, MailDomainSpec, MailDomainStatus};

@@ -15,6 +15,10 @@ pub const OBJECT_NAME_PATTERN: &str = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
 /// A key of a Secret or ConfigMap.
 pub const SECRET_KEY_PATTERN: &str = r"^[-._a-zA-Z0-9]+$";
 
+/// The type of a condition, as Kubernetes takes it.
+pub const CONDITION_TYPE_PATTERN: &str =
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$";
+
 /// Go syntax in hours, minutes, seconds and milliseconds. The API server's own `duration` also takes `90 days`, which the
 /// operator could not read.
 const DURATION_PATTERN: &str = r"^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$";

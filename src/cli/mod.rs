@@ -1,5 +1,7 @@
 //! The command line: one file per command.
 
+mod approve;
+mod cluster;
 pub mod crds;
 pub mod generate;
 mod operator;
@@ -25,6 +27,8 @@ enum Command {
     Operator(Box<OperatorSettings>),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Approve the staged revision of a MailCertificate
+    Approve(approve::Approve),
 }
 
 /// Runs a command. Errors go to standard error, with exit status 1.
@@ -34,6 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Operator(settings) => operator::run(*settings),
         Command::Crds => crds::print(),
+        Command::Approve(command) => approve::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +51,12 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// What a command can fail with.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One line for the user.
+#[expect(clippy::print_stdout, reason = "this is where a command's user reads")]
+fn say(line: &str) {
+    println!("{line}");
+}
 
 #[expect(clippy::print_stderr, reason = "this is where a command's user reads")]
 fn complain(error: &(dyn std::error::Error + 'static)) {

@@ -19,7 +19,7 @@ use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{
-    CertManagerView, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
+    CertManagerView, Dependent, Fresh, IssuerView, KeyPair, KeySource, Learnt, Origin, SecretView, StepFailure,
 };
 use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
@@ -52,6 +52,7 @@ impl Subject for Certificates {
             secret: secret_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
+            dependents: dependents(context, &own),
             next_renewal_check: next_renewal_check(context, &object, &own, now),
             learnt: Learnt::default(),
             object,
@@ -222,6 +223,15 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         Action::LookAtRequest { name } => requests::look(context, object, &name).await,
         Action::DeleteRequest { name } => requests::delete(context, object, &name).await,
     }
+}
+
+/// The MailDomains that use it, by name.
+fn dependents(context: &Context, own: &Key) -> Vec<Dependent> {
+    let domains = context.relations.domains.of(own).into_iter().filter_map(|k| context.kinds.domains.get(&k));
+    let alive = domains.filter(|d| d.meta().deletion_timestamp.is_none());
+    let mut found: Vec<Dependent> = alive.map(|d| Dependent::of(&d)).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
 }
 
 /// The MailCertificate that claimed the same Secret earlier, if there is one.

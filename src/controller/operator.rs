@@ -100,6 +100,7 @@ pub async fn run(
         challenges: challenges.clone(),
         tls_challenges: tls_challenges.clone(),
         open_orders: open_orders.clone(),
+        dependents: Memory::default(),
         metrics: metrics.clone(),
     };
     let queues = watch(&mut parts, &client, served, Arc::new(watching), &health);

@@ -1,15 +1,18 @@
 //! What a change of mailcert's own objects means for the others.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use kube::ResourceExt;
 
 use super::caches::{Kinds, Watcher};
+use super::context::Memory;
 use super::index::Key;
 use super::open_orders::OpenOrders;
 use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::decide::certificate::world::Dependent;
 use crate::decide::domain::world::CertificateView;
 use crate::operating::metrics::Metrics;
 use crate::solvers::http01::responder::{ChallengeTable, Entry};
@@ -27,6 +30,8 @@ pub struct Watching {
     pub tls_challenges: AlpnTable,
     /// Orders that an earlier leader made count too.
     pub open_orders: Arc<OpenOrders>,
+    /// What each MailDomain last said about which certificate, hashed.
+    pub dependents: Memory<(Key, u64)>,
     /// Series of deleted objects go.
     pub metrics: Arc<Metrics>,
 }
@@ -94,11 +99,30 @@ impl Watching {
             self.kinds.certificates.trigger(&certificate);
         }
     }
+
+    /// The MailCertificate that it uses, where what it says about that is new.
+    fn tell_certificate(&self, domain: &MailDomain) {
+        let own = key(domain);
+        let certificate = (own.0.clone(), CertificateView::name_for(domain));
+        let mut hash = DefaultHasher::new();
+        Dependent::of(domain).hash(&mut hash);
+        let said = (certificate.clone(), hash.finish());
+        let before = self.dependents.get(&own);
+        if before.as_ref() == Some(&said) {
+            return;
+        }
+        if let Some((former, _)) = before.filter(|(former, _)| *former != certificate) {
+            self.kinds.certificates.trigger(&former);
+        }
+        self.dependents.set(own, said);
+        self.kinds.certificates.trigger(&certificate);
+    }
 }
 
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        self.tell_certificate(object);
         if news {
             self.tell_import(object);
         }
@@ -109,6 +133,10 @@ impl Watcher<MailDomain> for Watching {
         }
     }
     fn gone(&self, key: &Key) {
+        if let Some((certificate, _)) = self.dependents.get(key) {
+            self.kinds.certificates.trigger(&certificate);
+        }
+        self.dependents.forget(key);
         self.relations.domain_gone(key);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }

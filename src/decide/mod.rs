@@ -15,6 +15,7 @@ pub mod expiry;
 pub mod guard;
 pub mod issuer;
 pub mod jitter;
+pub mod window;
 
 use k8s_openapi::jiff::Timestamp;
 

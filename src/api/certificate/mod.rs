@@ -1,5 +1,6 @@
 //! MailCertificate: one key pair and its certificate.
 
+pub mod activation;
 mod expiry;
 mod import;
 mod status;
@@ -12,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
+pub use activation::{Activation, ActivationMode};
 pub use expiry::{Expiring, ExpiryWarning, Watched, WatchedKind};
 pub use import::{Import, ImportFormat, ImportKeys, ImportStatus, PasswordRef};
 pub use status::{
-    Attempt, Challenge, ChallengeType, Failure, Finding, IssuedChain, MailCertificateStatus, OmittedName, Order,
-    PublishedRecord, RenewalInfo, Repairs, Request, Revision, Revocation, Severity, Temporary, TxtRecord,
+    ActivationStatus, Attempt, Call, Challenge, ChallengeType, Failure, Finding, Gate, IssuedChain,
+    MailCertificateStatus, NextKey, OmittedName, Order, PublishedRecord, RenewalInfo, Repairs, Request, Revision,
+    RevisionState, Revocation, Rollback, Severity, Temporary, TxtRecord,
 };
 
 /// One key pair and its certificate, kept in a Secret that mail pods mount.
@@ -119,6 +122,9 @@ pub struct CertificateOptions {
     /// It never counts as Ready, and never takes the place of an issued one.
     #[serde(default)]
     pub issue_temporary: bool,
+    /// When a new revision is put to use, and when it is taken back.
+    #[serde(default)]
+    pub activation: Activation,
     /// How many previous revisions to keep.
     #[serde(default)]
     pub history: History,
@@ -147,6 +153,7 @@ impl Default for CertificateOptions {
             renewal: Renewal::default(),
             expiry_warnings: Vec::new(),
             issue_temporary: false,
+            activation: Activation::default(),
             history: History::default(),
             secret_template: None,
             deletion_policy: DeletionPolicy::default(),
@@ -254,13 +261,27 @@ pub enum KeyAlgorithm {
     Ed25519,
 }
 
-/// Whether a renewal makes a new key.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// Whether a renewal makes a new key. The annotation `mailcert.dev/rotate-key` asks for another one at any time.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("(self.policy == 'After') == has(self.after)").message("after must be set when policy is After, and only then"))]
+#[serde(rename_all = "camelCase")]
 pub struct KeyRotation {
     /// `Always`: every revision has a key of its own. `Never`: a renewal keeps the key, so that a published
-    /// `TLSA 3 1 1` record (DANE) stays right.
+    /// `TLSA 3 1 1` record (DANE) stays right. `After`: it is kept for a time.
     #[serde(default)]
     pub policy: RotationPolicy,
+    /// How long a key is in use, in Go syntax (`8760h`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    #[x_kube(validation = Rule::new("self == null || (duration(self) >= duration('1h') && duration(self) <= duration('262800h'))").message("after must be between 1h and 262800h"))]
+    pub after: Option<kube::core::Duration>,
+    /// How long before that `KeyRotationDue` becomes True. Default: a tenth of it, and at most 720h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_duration")]
+    pub remind_before: Option<kube::core::Duration>,
+    /// Makes the next key ahead and shows its SPKI in the status. A MailDomain with `dns.tlsa` implies it.
+    #[serde(default)]
+    pub prepare_next: bool,
 }
 
 /// When keys change.
@@ -269,8 +290,10 @@ pub enum RotationPolicy {
     /// With every renewal.
     #[default]
     Always,
-    /// Only when the algorithm or size asked for changes.
+    /// Only when the algorithm or size asked for changes, or the annotation asks for it.
     Never,
+    /// When it has been in use for as long as `after` says.
+    After,
 }
 
 /// When to renew. Default: when the CA suggests it (RFC 9773), else when a third of the actual lifetime is left (half,

@@ -21,7 +21,22 @@ pub struct MailCertificateStatus {
     /// The revision in the Secret that pods mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<Revision>,
-    /// Former revisions whose key is kept, newest first.
+    /// New revisions that wait for their gates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staged: Vec<Revision>,
+    /// What the staged revision waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
+    /// The key that a later revision is to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<NextKey>,
+    /// What has become of the active revision since it became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<ActivationStatus>,
+    /// The last time that an earlier revision became active again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
+    /// Former revisions whose key is kept, the last one that was active first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previous: Vec<Revision>,
     /// When the active revision is due for renewal.
@@ -30,7 +45,13 @@ pub struct MailCertificateStatus {
     /// The value of the annotation `mailcert.dev/renew` that was acted upon last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_renew_request: Option<String>,
-    /// The issuance under way, or the one that fails.
+    /// The value of the annotation `mailcert.dev/rollback` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rollback_request: Option<String>,
+    /// The value of the annotation `mailcert.dev/rotate-key` that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotate_request: Option<String>,
+    /// The issuance under way, or the one that fails: a revision in the state New.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
     /// Legacy names that the active certificate lacks.
@@ -108,12 +129,128 @@ pub struct Revision {
     /// Its ARI identifier (RFC 9773, section 4.1), where it can have one.
     #[serde(default, rename = "ariID", skip_serializing_if = "Option::is_none")]
     pub ari_id: Option<String>,
+    /// How far it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<RevisionState>,
+    /// Why there is this revision (`RenewalDue`, `NamesChanged`, …), or why it is active again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was wrong with it, when it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Since when its key is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_since: Option<Time>,
     /// The Secret that keeps its key apart from the active one, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
     /// The active Secret's resourceVersion as it was written or last read: the same one needs no second look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_resource_version: Option<String>,
+}
+
+/// How far a revision has come. One that is being issued is in `attempt`, and New.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevisionState {
+    /// It waits for its gates.
+    Staged,
+    /// Pods mount it.
+    Active,
+    /// It was active.
+    Previous,
+    /// It was active, and was taken back because it did not work.
+    Failed,
+}
+
+/// Something that a staged revision waits for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// The gate: a condition type.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// What it waits for, and what can be done.
+    pub message: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A key that was made ahead.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct NextKey {
+    /// SHA-256 over its SPKI, in lower-case hex: what `TLSA 3 1 1` carries.
+    #[serde(rename = "spkiSHA256")]
+    pub spki_sha256: String,
+    /// Algorithm and size (`ECDSA P-256`).
+    pub key: String,
+    /// The Secret that keeps it.
+    pub secret_name: String,
+    /// When it was made.
+    pub since: Time,
+}
+
+/// What has become of the active revision since it became active.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivationStatus {
+    /// The revision.
+    pub revision: i64,
+    /// When it became active.
+    pub since: Time,
+    /// MailDomains whose workloads and endpoints were as they should be with the revision before: those that show
+    /// whether this one works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<String>,
+    /// Every one of them serves it, or has no endpoint: it is not taken back any more.
+    #[serde(default)]
+    pub proven: bool,
+    /// How far others were told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Call>,
+    /// Whether they have taken it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Call>,
+}
+
+/// A call that is made until it succeeds.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// When it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Time>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: i32,
+    /// What was wrong at the last try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Not before this time is it tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
+}
+
+/// An earlier revision became active again.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollback {
+    /// The revision that was taken back.
+    pub from: i64,
+    /// The one that is active again; none: there was no valid one, and the failed one stayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    /// `NotServed`, `RolloutFailed` or `RollbackRequested`.
+    pub reason: String,
+    /// What was wrong.
+    pub message: String,
+    /// When.
+    pub time: Time,
+    /// Rollbacks in a row.
+    #[serde(default)]
+    pub failures: i32,
+    /// No later revision is tried before this time, unless the spec or an annotation asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
 }
 
 /// An issuance.

@@ -8,8 +8,8 @@ use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
 use super::{chains, expiry, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    Attempt, Failure, Finding, ImportStatus, IssuerRef, MailCertificateSpec, OmittedName, PublishedRecord, RenewalInfo,
-    Repairs, Revision, Revocation, Severity, Temporary,
+    ActivationStatus, Attempt, Failure, Finding, Gate, ImportStatus, IssuerRef, MailCertificateSpec, NextKey,
+    OmittedName, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Severity, Temporary,
 };
 use crate::api::{
     keys,
@@ -32,6 +32,20 @@ pub struct State<'a> {
     pub spec: &'a MailCertificateSpec,
     /// The active revision.
     pub active: Option<Revision>,
+    /// New revisions that wait for their gates.
+    pub staged: Vec<Revision>,
+    /// What they wait for.
+    pub gates: Vec<Gate>,
+    /// The key that a later revision is to have.
+    pub next_key: Option<NextKey>,
+    /// What has become of the active revision.
+    pub activation: Option<ActivationStatus>,
+    /// The last time that an earlier revision became active again.
+    pub rollback: Option<Rollback>,
+    /// The rollback annotation that was acted upon last.
+    pub rollback_seen: Option<String>,
+    /// The rotate-key annotation that was acted upon last.
+    pub rotate_seen: Option<String>,
     /// Former revisions, newest first.
     pub previous: Vec<Revision>,
     /// The issuance under way.
@@ -68,6 +82,13 @@ impl<'a> State<'a> {
             world,
             spec: &world.object.spec,
             active: status.active,
+            staged: status.staged,
+            gates: status.gates,
+            next_key: status.next_key,
+            activation: status.activation,
+            rollback: status.rollback,
+            rollback_seen: status.last_rollback_request,
+            rotate_seen: status.last_rotate_request,
             previous: status.previous,
             attempt: status.attempt,
             omitted: status.omitted_names,
@@ -346,6 +367,10 @@ impl<'a> State<'a> {
             authorities: expiry::authorities(self, pair),
             chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
             ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
+            state: None,
+            reason: None,
+            message: None,
+            key_since: None,
             secret_name: self.world.revisions.get(&revision).cloned(),
             secret_resource_version: version,
         }

@@ -51,6 +51,7 @@ pub struct Bench {
     pub log: Vec<String>,
     pub notes: Vec<Note>,
     pub wake: Option<Timestamp>,
+    pub dependents: Vec<Dependent>,
     /// With the certificate that it is about.
     pub next_renewal_check: Option<(String, Timestamp)>,
     versions: u64,
@@ -113,6 +114,7 @@ impl Bench {
             log: Vec::new(),
             notes: Vec::new(),
             wake: None,
+            dependents: Vec::new(),
             next_renewal_check: None,
             versions: 100,
         }
@@ -225,6 +227,7 @@ impl Bench {
             secret,
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            dependents: self.dependents.clone(),
             next_renewal_check: {
                 let known = self.status().active.and_then(|a| a.ari_id);
                 self.next_renewal_check.clone().filter(|(id, _)| known.as_ref() == Some(id)).map(|(_, at)| at)

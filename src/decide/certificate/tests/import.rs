@@ -551,7 +551,8 @@ fn a_renewal_that_does_not_come_about_is_overdue_at_last() {
         bench.pass();
     }
     assert_eq!(bench.now, since, "it wakes up at that moment");
-    let wanted = format!("the certificate was due for renewal at {due} and expires at {end}: the CA is away (next try at ");
+    let wanted =
+        format!("the certificate was due for renewal at {due} and expires at {end}: the CA is away (next try at ");
     let (status, reason, message) = bench.condition("RenewalOverdue");
     assert_eq!((status.as_str(), reason.as_str()), ("True", "RenewalOverdue"));
     assert!(message.starts_with(&wanted), "{message}");

@@ -1,5 +1,6 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
+mod dependent;
 mod import;
 mod issuer;
 mod order;
@@ -18,6 +19,7 @@ use crate::decide::caa::CaaRecord;
 use crate::pki::{Chain, PrivateKey};
 
 pub use super::action::{Action, Asked, Check, KeySource, Routed};
+pub use dependent::Dependent;
 pub use import::{Demand, ImportView, Lacking, SourceFact, SourceLearnt, SourceRead};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
@@ -42,6 +44,8 @@ pub struct World {
     pub revisions: BTreeMap<i64, String>,
     /// Those that were read in this pass.
     pub read: BTreeMap<i64, RevisionSecret>,
+    /// The MailDomains that use the certificate.
+    pub dependents: Vec<Dependent>,
     /// When the CA is to be asked about the active certificate's renewal; `None`: it has not been asked yet.
     pub next_renewal_check: Option<Timestamp>,
     /// What has happened in this pass.

@@ -88,6 +88,10 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         chain: None,
         authorities: Vec::new(),
         ari_id: None,
+        state: None,
+        reason: None,
+        message: None,
+        key_since: None,
         secret_name: None,
         secret_resource_version: None,
     }

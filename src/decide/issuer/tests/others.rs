@@ -5,8 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fixtures::*;
+use crate::api::MailIssuerStatus;
 use crate::decide::issuer::world::SecretState;
-use crate::decide::issuer::{account_key_secret, allows, decide};
+use crate::decide::issuer::{account_key_secret, allows, decide, tell_of_expiry};
 
 #[test]
 fn self_signed_is_ready() {

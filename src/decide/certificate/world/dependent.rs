@@ -1,0 +1,69 @@
+//! A MailDomain that uses the certificate, by what its status says.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::MailDomain;
+use crate::api::domain::RolloutState;
+use crate::api::reasons::condition;
+use crate::decide::conditions;
+
+/// A MailDomain that uses the certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Dependent {
+    /// Its name.
+    pub name: String,
+    /// Whether it wants TLSA records.
+    pub wants_tlsa: bool,
+    /// SPKIs (SHA-256, hex) whose records are everywhere for long enough: safe to activate.
+    pub tlsa_ready: BTreeSet<String>,
+    /// SPKIs that have a record, or may still be in caches.
+    pub tlsa_published: BTreeSet<String>,
+    /// What the records wait for.
+    pub tlsa_message: Option<String>,
+    /// How many endpoints are to serve it.
+    pub endpoints: usize,
+    /// Whether it names workloads, which the operator reloads.
+    pub reloads: bool,
+    /// Fingerprints of leaves that any endpoint serves.
+    pub served: BTreeSet<String>,
+    /// The fingerprint that every endpoint serves.
+    pub all_served: Option<String>,
+    /// What the endpoints lack.
+    pub served_message: Option<String>,
+    /// The fingerprint that its status speaks of.
+    pub speaks_of: Option<String>,
+    /// Why its rollout failed.
+    pub rollout_failed: Option<String>,
+    /// Since when endpoints do not serve what they should.
+    pub failing_since: Option<Timestamp>,
+}
+
+impl Dependent {
+    /// By the MailDomain's spec and status.
+    pub fn of(domain: &MailDomain) -> Self {
+        let status = domain.status.clone().unwrap_or_default();
+        let served: BTreeSet<String> = status.endpoints.iter().filter_map(|e| e.served_fingerprint.clone()).collect();
+        let all_answered = status.endpoints.len() == domain.spec.endpoints.len()
+            && status.endpoints.iter().all(|e| e.served_fingerprint.is_some());
+        let all_served = served.first().filter(|_| served.len() == 1 && all_answered).cloned();
+        let is_false = |type_: &str| conditions::find(&status.conditions, type_).filter(|c| c.status == "False");
+        let failing = is_false(condition::SERVED);
+        let failed = status.workloads.iter().find(|w| w.state == RolloutState::Failed);
+        Self {
+            name: domain.name_any(),
+            endpoints: domain.spec.endpoints.len(),
+            reloads: !domain.spec.workloads.is_empty(),
+            served,
+            all_served,
+            served_message: failing.map(|c| c.message.clone()),
+            speaks_of: status.certificate.as_ref().and_then(|c| c.fingerprint_sha256.clone()),
+            rollout_failed: failed
+                .map(|w| format!("{}: {}", w.workload, w.message.as_deref().unwrap_or("its pods are not available"))),
+            failing_since: failing.map(|c| c.last_transition_time.0),
+            ..Self::default()
+        }
+    }
+}
