@@ -12,6 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::PassError;
 use super::relations::key;
+use crate::aia::Fetcher;
 use crate::api::MailCertificate;
 use crate::api::certificate::{Import, ImportFormat};
 use crate::api::reasons::finding;
@@ -94,10 +95,10 @@ pub async fn read(context: &Context, object: &MailCertificate, issuers: Vec<Cert
     Ok(Fact::Source(SourceFact::Read(read)))
 }
 
-/// Fetches missing issuers.
+/// Fetches a missing issuer.
 pub async fn fetch(urls: Vec<String>) -> Fact {
-    let nothing = urls.into_iter().map(|url| (url, Err("not fetched".to_owned())));
-    Fact::Source(SourceFact::Issuers(nothing.collect()))
+    let fetched = Fetcher::default().fetch(&urls).await;
+    Fact::Source(SourceFact::Issuer(urls, fetched.map(Box::new).map_err(|e| e.to_string())))
 }
 
 /// Deriving keys from passwords takes up to seconds.

@@ -87,6 +87,18 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
+            if let Some(object) = self.kinds.domains.get(&domain) {
+                self.tell_sharers(&object);
+            }
+        }
+    }
+}
+
+impl Watching {
+    /// One of those that share a workload sees to it, and the others say how far it is.
+    fn tell_sharers(&self, domain: &MailDomain) {
+        for other in self.relations.sharing(domain) {
+            self.kinds.domains.trigger(&other);
         }
     }
 }
@@ -122,6 +134,7 @@ impl Watching {
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        self.tell_sharers(object);
         self.tell_certificate(object);
         if news {
             self.tell_import(object);

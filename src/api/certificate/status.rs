@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Expiring, ImportStatus, IssuerRef, Watched};
+use super::{Expiring, ImportStatus, IssuerRef, OutputsStatus, Watched};
 
 /// What was found out about a certificate, and where its issuance stands.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
@@ -81,6 +81,9 @@ pub struct MailCertificateStatus {
     /// The revocation that was asked for last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+    /// What the Secret's outputs were made from, where some need more than the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<OutputsStatus>,
     /// Times that the active Secret was put right after somebody else had changed or deleted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repairs: Option<Repairs>,
@@ -488,27 +491,6 @@ pub struct Finding {
     pub about: String,
     /// What is wrong and what to do.
     pub message: String,
-    /// How much it matters.
-    #[serde(default, skip_serializing_if = "Severity::is_warning")]
-    pub severity: Severity,
-}
-
-/// How much a finding matters. Default: it is a warning.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Severity {
-    /// What it is about is not used.
-    Error,
-    /// It stops nothing, and somebody should do something.
-    #[default]
-    Warning,
-    /// Something was put right.
-    Info,
-}
-
-impl Severity {
-    fn is_warning(&self) -> bool {
-        *self == Self::Warning
-    }
 }
 
 /// A legacy name that was left out.

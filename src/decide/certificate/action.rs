@@ -64,6 +64,8 @@ pub struct Routed {
 pub enum Action {
     /// Read the active Secret.
     ReadSecret,
+    /// Read the password of the PKCS#12 stores.
+    ReadPassword,
     /// Read a revision Secret.
     ReadRevision {
         /// Its number.
@@ -76,8 +78,8 @@ pub enum Action {
         /// Certificates that may be the issuers it lacks.
         issuers: Vec<Certificate>,
     },
-    /// Fetch issuers that the source lacks.
-    FetchIssuers {
+    /// Fetch an issuer that the source lacks.
+    FetchIssuer {
         /// From these addresses.
         urls: Vec<String>,
     },
@@ -282,9 +284,10 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadSecret => write!(f, "read the active Secret"),
+            Self::ReadPassword => write!(f, "read the password of the PKCS#12 stores"),
             Self::ReadRevision { name, .. } => write!(f, "read the revision Secret {name}"),
             Self::ReadSource { .. } => write!(f, "read the source"),
-            Self::FetchIssuers { urls } => write!(f, "fetch the missing issuer from {}", urls.join(" or ")),
+            Self::FetchIssuer { urls } => write!(f, "fetch the missing issuer from {}", urls.join(" or ")),
             Self::Import { revision, .. } => write!(f, "take what the source holds as revision {revision}"),
             Self::Sign { revision, leaf, .. } => {
                 write!(f, "sign revision {revision} for {}", leaf.subject.dns_names.join(", "))

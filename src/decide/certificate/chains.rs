@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 use super::world::{AcmeView, Download, Fresh, KeyPair};
-use crate::api::certificate::{Finding, IssuedChain, Severity};
+use crate::api::certificate::{Finding, IssuedChain};
 use crate::api::reasons::finding as reason;
 use crate::pki::{Anchors, Chain, judge_path};
 
@@ -30,7 +30,6 @@ pub fn choose(download: Download, acme: Option<&AcmeView>, now: Timestamp) -> (F
                 "the CA offers no chain to {name}: it offers {}; its own choice was taken. Correct preferredChain",
                 offered.join(", ")
             ),
-            severity: Severity::Warning,
         });
     }
     let mut chains = chains;

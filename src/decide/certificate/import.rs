@@ -253,7 +253,6 @@ fn put_down(state: &mut State<'_>, found: Vec<Found>) {
         reason: f.word.to_owned(),
         about: f.about,
         message: f.message,
-        severity: f.severity,
     }));
     state.findings.sort();
     state.findings.dedup();
@@ -293,18 +292,18 @@ fn climb(state: &State<'_>, view: &ImportView, read: &SourceRead, found: &mut Ve
         return Climb::Over(None);
     }
     let source = &state.world.learnt.source;
-    let fetched = source.fetched();
-    if fetched.len() > read.issuers {
-        return Climb::Ask(Box::new(Action::ReadSource { issuers: fetched }));
+    let issuers = source.issuers();
+    if issuers.len() > read.issuers {
+        return Climb::Ask(Box::new(Action::ReadSource { issuers }));
     }
-    let urls: Vec<String> =
-        missing.issuer_urls.iter().filter(|url| !source.issuers.contains_key(*url)).cloned().collect();
-    if !urls.is_empty() && source.issuers.len() < LONGEST_CLIMB {
-        return Climb::Ask(Box::new(Action::FetchIssuers { urls }));
+    let asked = source.fetched.iter().find(|(urls, _)| *urls == missing.issuer_urls);
+    if asked.is_none() && source.fetched.len() < LONGEST_CLIMB {
+        return Climb::Ask(Box::new(Action::FetchIssuer { urls: missing.issuer_urls }));
     }
-    let failures = source.issuers.iter().filter_map(|(url, got)| Some(format!("{url}: {}", got.as_ref().err()?)));
-    let failures: Vec<String> = failures.collect();
-    let why = if failures.is_empty() { "what was fetched does not fit".to_owned() } else { failures.join("; ") };
+    let why = match asked {
+        Some((_, Err(why))) => why.clone(),
+        _ => "what was fetched does not fit".to_owned(),
+    };
     let message = format!("the missing issuer could not be fetched ({why}): add its certificate to the source");
     found.push(Found::warning(finding::FETCH_FAILED, &missing.about, message));
     Climb::Over(state.world.now.checked_add(FETCH_AGAIN).ok())

@@ -5,10 +5,14 @@ use k8s_openapi::jiff::SignedDuration;
 use super::names::{self, Wanted};
 use super::state::State;
 use super::world::{Demand, ImportView, Lacking};
-use crate::api::certificate::{Import, OnUnreachable, Severity};
+use crate::api::certificate::{Import, OnUnreachable};
 use crate::api::reasons::import as words;
-use crate::pki::import::{self as engine, Code, Expectation, Imported};
+use crate::pki::import::{self as engine, Code, Expectation, Imported, Severity};
 use crate::pki::{Anchors, Certificate, Chain, Fingerprint, PemLimits, covers};
+
+/// What was found and put right: told, but nothing to be warned of.
+pub(super) const PUT_RIGHT: &[&str] =
+    &[words::CHAIN_COMPLETED, words::CHAIN_REORDERED, words::CERTIFICATES_LEFT_OUT, words::ROOT_ADDED];
 
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +37,7 @@ impl Found {
 
 impl From<&engine::Finding> for Found {
     fn from(finding: &engine::Finding) -> Self {
-        let severity = match finding.severity {
-            engine::Severity::Error => Severity::Error,
-            engine::Severity::Warning => Severity::Warning,
-            engine::Severity::Info => Severity::Info,
-        };
+        let severity = finding.severity;
         let (word, about, message) = (finding.code.word(), finding.about.clone(), finding.message.clone());
         Self { word, severity, about, message, issuer_urls: finding.issuer_urls.clone() }
     }
@@ -152,21 +152,19 @@ impl Names<'_> {
             let advice = "Have it issued again with that name, or remove the name";
             self.found(word, self.severity(word, name), &about(name), &what, advice)
         });
-        let legacy = demand.legacy.iter().filter(|old| self.lacks(&old.name)).map(|old| {
+        let legacy = demand.legacy.iter().filter(|old| self.lacks(&old.name)).filter_map(|old| {
             let what = format!("{}, a legacy name of MailDomain {domain}", old.name);
             self.legacy(&about(&old.name), &what, old.on_unreachable)
         });
         host.into_iter().chain(names).chain(legacy).collect()
     }
 
-    fn legacy(&self, about: &str, what: &str, on_unreachable: OnUnreachable) -> Found {
-        let severity = match on_unreachable {
-            OnUnreachable::Report => Severity::Warning,
-            OnUnreachable::Drop => Severity::Info,
-        };
+    /// Those that may be dropped, the MailDomain lists.
+    fn legacy(&self, about: &str, what: &str, on_unreachable: OnUnreachable) -> Option<Found> {
         let advice = "Clients that still use that name will refuse the server: have it issued again with it, or remove the name \
                       when nobody uses it any more";
-        self.found(words::LEGACY_NAME_NOT_COVERED, severity, about, what, advice)
+        let word = words::LEGACY_NAME_NOT_COVERED;
+        (on_unreachable == OnUnreachable::Report).then(|| self.found(word, Severity::Warning, about, what, advice))
     }
 
     /// Those of the spec that no MailDomain has told already.
@@ -181,7 +179,7 @@ impl Names<'_> {
             self.found(word, self.severity(word, name), name, &what, advice)
         });
         let legacy = wanted.legacy.iter().filter(|(name, _)| !told(name) && self.lacks(name));
-        let legacy = legacy.map(|(name, on_unreachable)| {
+        let legacy = legacy.filter_map(|(name, on_unreachable)| {
             self.legacy(name, &format!("{name}, one of spec.legacyDNSNames"), *on_unreachable)
         });
         names.chain(legacy).collect()

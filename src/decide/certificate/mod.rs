@@ -17,6 +17,7 @@ mod import;
 mod issue;
 mod judgement;
 mod names;
+pub mod outputs;
 mod renewal;
 mod renewal_info;
 mod repair;
@@ -83,6 +84,7 @@ impl Step {
 pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut state = State::fold(world);
     let mut step = next(&mut state);
+    outputs::prepare(&state, &mut step);
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
         cert_manager::clean_up(&mut state, &mut step);
@@ -117,7 +119,10 @@ fn next(state: &mut State<'_>) -> Step {
         SecretView::Foreign(message) => return Step::blocked(reason::SECRET_CONFLICT, message.clone()),
         SecretView::NotRead => return Step::act(vec![Action::ReadSecret]),
         // Labels and annotations asked for may have changed with the spec.
-        SecretView::Unchanged if state.spec_is_new() && world.learnt.activated.is_none() => {
+        // So may what PKCS#12 stores are made from.
+        SecretView::Unchanged
+            if (state.spec_is_new() || outputs::password_is_new(state)) && world.learnt.activated.is_none() =>
+        {
             return Step::act(vec![Action::ReadSecret]);
         }
         SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) | SecretView::Temporary(_) => {}

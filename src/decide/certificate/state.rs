@@ -6,10 +6,10 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{chains, expiry, renewal, renewal_info, wanted};
+use super::{chains, expiry, outputs, renewal, renewal_info, wanted};
 use crate::api::certificate::{
     ActivationStatus, Attempt, Failure, Finding, Gate, ImportStatus, IssuerRef, MailCertificateSpec, NextKey,
-    OmittedName, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Severity, Temporary,
+    OmittedName, OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
 };
 use crate::api::{
     keys,
@@ -68,6 +68,8 @@ pub struct State<'a> {
     pub revoke_seen: Option<String>,
     /// The revocation that was asked for last.
     pub revocation: Option<Revocation>,
+    /// What the Secret's outputs were made from.
+    pub outputs: Option<OutputsStatus>,
     /// Changes by others that were undone.
     pub repairs: Option<Repairs>,
     /// The renew annotation that was acted upon last.
@@ -100,6 +102,7 @@ impl<'a> State<'a> {
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
+            outputs: status.outputs,
             repairs: status.repairs,
             renew_seen: status.last_renew_request,
         };
@@ -114,6 +117,7 @@ impl<'a> State<'a> {
         state.take_in_order();
         state.take_in_records();
         state.take_in_revocation();
+        outputs::take_in(&mut state);
         preflight::take_in(&mut state);
         renewal_info::take_in(&mut state);
         state
@@ -123,7 +127,7 @@ impl<'a> State<'a> {
     pub fn find(&mut self, reason: &str, about: &str, message: Option<String>) {
         self.findings.retain(|f| f.reason != reason || f.about != about);
         let (reason, about) = (reason.to_owned(), about.to_owned());
-        self.findings.extend(message.map(|message| Finding { reason, about, message, severity: Severity::Warning }));
+        self.findings.extend(message.map(|message| Finding { reason, about, message }));
         self.findings.sort();
     }
 
@@ -300,7 +304,11 @@ impl<'a> State<'a> {
     fn was_changed_by_others(&self) -> bool {
         let known = self.world.object.status.as_ref().and_then(|s| s.active.as_ref()).map(|r| r.revision);
         // What the spec changed, and what was adopted just now, is nobody's fault.
-        if self.spec_is_new() || known.is_none() || known != self.active.as_ref().map(|a| a.revision) {
+        if self.spec_is_new()
+            || outputs::changed_by_password(self)
+            || known.is_none()
+            || known != self.active.as_ref().map(|a| a.revision)
+        {
             return false;
         }
         match &self.world.learnt.replaced {

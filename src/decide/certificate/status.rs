@@ -6,8 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use super::checks::{self, Trigger};
 use super::state::State;
 use super::world::SecretView;
-use super::{Action, Step, expiry, renewal_info, temporary, wanted};
-use crate::api::certificate::{Finding, MailCertificateStatus, Severity};
+use super::{Action, Step, expiry, judgement, renewal_info, temporary, wanted};
+use crate::api::certificate::{Finding, MailCertificateStatus};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::Decision;
@@ -57,6 +57,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         expiring,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
+        outputs: state.outputs,
         repairs: state.repairs,
     };
     Decision { actions: step.actions, status, wake }
@@ -93,7 +94,7 @@ pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<No
     expiry::tell(old, new, &mut notes);
     let new_finding = |f: &&Finding| !old.findings.iter().any(|o| o.reason == f.reason && o.about == f.about);
     notes.extend(new.findings.iter().filter(new_finding).map(|f| Note {
-        warning: f.severity != Severity::Info,
+        warning: !judgement::PUT_RIGHT.contains(&f.reason.as_str()),
         reason: f.reason.clone(),
         action: "Check".to_owned(),
         message: f.message.clone(),

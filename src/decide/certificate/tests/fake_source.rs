@@ -47,10 +47,10 @@ impl FakeSource {
                     issuers: issuers.len(),
                 }))
             }
-            Action::FetchIssuers { urls } => {
-                let answer = |url: &String| self.addresses.get(url).map(|c| vec![c.clone()]);
-                let answers = urls.iter().map(|url| (url.clone(), answer(url).ok_or("no answer".to_owned())));
-                Fact::Source(SourceFact::Issuers(answers.collect()))
+            Action::FetchIssuer { urls } => {
+                let answer = urls.iter().find_map(|url| self.addresses.get(url));
+                let answer = answer.map(|c| Box::new(c.clone())).ok_or("no answer".to_owned());
+                Fact::Source(SourceFact::Issuer(urls, answer))
             }
             Action::Import { revision, pair, origin } => Fact::Issued(Fresh { revision, pair, origin }),
             other => panic!("{other}"),
@@ -119,9 +119,10 @@ impl Bench {
         });
     }
 
-    /// Reason and severity of every finding.
-    pub fn found(&self) -> Vec<(String, String)> {
-        self.status().findings.into_iter().map(|f| (f.reason, format!("{:?}", f.severity))).collect()
+    /// The reason of every finding, and whether it stops what is in the source.
+    pub fn found(&self) -> Vec<(String, bool)> {
+        let problem = self.status().import.and_then(|i| i.problem).unwrap_or_default();
+        self.status().findings.into_iter().map(|f| (f.reason, problem.contains(&f.message))).collect()
     }
 
     /// The finding of that reason, word by word.
@@ -137,8 +138,9 @@ pub fn usual(bench: &Bench, authority: &CaKeyPair) -> Files {
     issued(authority, &["mail.example.com"], bench.now - days(3), days(365))
 }
 
-/// A root, and a certificate below an intermediate CA which is not in its file, but says where that is to be had.
-pub fn below_intermediate(now: Timestamp, url: &str) -> (Certificate, Files) {
+/// A root, an intermediate CA below it, and a certificate below that, whose file lacks the intermediate and says where
+/// it is to be had.
+pub fn below_intermediate(now: Timestamp, url: &str) -> (Certificate, Certificate, Files) {
     use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
     let time = |t: Timestamp| time::OffsetDateTime::from_unix_timestamp(t.as_second()).unwrap();
     let params = |name: &str, is_ca: bool| {
@@ -168,7 +170,7 @@ pub fn below_intermediate(now: Timestamp, url: &str) -> (Certificate, Files) {
     let parsed = |der: &[u8]| Certificate::parse_der(der).unwrap();
     let files =
         Files { key: keys[2].serialize_pem().into_bytes(), chain: leaf.pem().into_bytes(), leaf: parsed(leaf.der()) };
-    (parsed(root.der()), files)
+    (parsed(root.der()), parsed(middle.der()), files)
 }
 
 /// AuthorityInfoAccess with one `caIssuers` (RFC 5280, section 4.2.2.1).

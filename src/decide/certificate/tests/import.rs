@@ -205,13 +205,8 @@ fn mail_domains_need_their_names() {
     let files = usual(&bench, &authority);
     bench.put(&files, &authority);
     bench.settle();
-    let word = |w: &str, s: &str| (w.to_owned(), s.to_owned());
-    let wanted = [
-        word("ExternalURLNotCovered", "Error"),
-        word("LegacyNameNotCovered", "Warning"),
-        word("LegacyNameNotCovered", "Info"),
-        word("NameNotCovered", "Error"),
-    ];
+    let wanted = [("ExternalURLNotCovered", true), ("LegacyNameNotCovered", false), ("NameNotCovered", true)];
+    let wanted = wanted.map(|(word, stops)| (word.to_owned(), stops));
     assert_eq!(bench.found(), wanted);
     assert_eq!(
         bench.finding("ExternalURLNotCovered"),
@@ -223,7 +218,7 @@ fn mail_domains_need_their_names() {
     bench.import(|i| i.allow = vec!["ExternalURLNotCovered".to_owned(), "NameNotCovered".to_owned()]);
     bench.settle();
     bench.assert_ready();
-    assert_eq!(bench.found()[0], word("ExternalURLNotCovered", "Warning"));
+    assert_eq!(bench.found()[0], ("ExternalURLNotCovered".to_owned(), false));
 }
 
 #[test]
@@ -233,7 +228,7 @@ fn a_name_that_the_active_one_lacks_too_holds_nothing_back() {
     bench.settle();
     bench.assert_ready();
     assert_eq!(bench.take_log(), ["read the source"], "it is judged again");
-    assert_eq!(bench.found(), [("ExternalURLNotCovered".to_owned(), "Warning".to_owned())]);
+    assert_eq!(bench.found(), [("ExternalURLNotCovered".to_owned(), false)]);
     let newer = usual(&bench, &authority);
     bench.put(&newer, &authority);
     bench.settle();
@@ -244,7 +239,7 @@ fn a_name_that_the_active_one_lacks_too_holds_nothing_back() {
     bench.put(&worse, &authority);
     bench.settle();
     assert_eq!(bench.active().revision, 2);
-    assert_eq!(bench.found(), [("NameNotCovered".to_owned(), "Error".to_owned())]);
+    assert_eq!(bench.found(), [("NameNotCovered".to_owned(), true)]);
 }
 
 #[test]
@@ -254,7 +249,7 @@ fn names_of_the_spec_that_are_not_covered_spoil_ready() {
     bench.settle();
     let message = "the imported certificate does not cover imap.example.com";
     bench.assert_condition("Ready", "False", "NamesChanged", message);
-    assert_eq!(bench.found(), [("NameNotCovered".to_owned(), "Warning".to_owned())]);
+    assert_eq!(bench.found(), [("NameNotCovered".to_owned(), false)]);
     bench.import(|i| i.allow = vec!["NameNotCovered".to_owned()]);
     bench.settle();
     bench.assert_ready();
@@ -267,11 +262,11 @@ fn untrusted_ones_are_used_only_where_that_is_allowed() {
     bench.put(&files, &authority);
     bench.import(|i| i.trust_anchors = None);
     bench.settle();
-    assert_eq!(bench.found(), [("NotTrusted".to_owned(), "Error".to_owned())]);
+    assert_eq!(bench.found(), [("NotTrusted".to_owned(), true)]);
     bench.import(|i| i.allow_untrusted = true);
     bench.settle();
     bench.assert_ready();
-    assert_eq!(bench.found(), [("NotTrusted".to_owned(), "Warning".to_owned())]);
+    assert_eq!(bench.found(), [("NotTrusted".to_owned(), false)]);
 }
 
 #[test]
@@ -350,7 +345,7 @@ fn one_that_is_not_valid_yet_waits_for_its_time() {
     let start = early.leaf.not_before;
     bench.put(&early, &authority);
     bench.settle();
-    assert_eq!(bench.found(), [("NotYetValid".to_owned(), "Error".to_owned())]);
+    assert_eq!(bench.found(), [("NotYetValid".to_owned(), true)]);
     assert_eq!((bench.active().revision, bench.wake), (1, Some(start)));
     bench.now = start;
     bench.settle();
@@ -431,7 +426,7 @@ fn an_issued_one_can_become_an_imported_one_and_back() {
 fn missing_issuers_are_fetched_only_where_both_allow_it() {
     let (mut bench, _) = importing();
     let url = "http://ca.example/root.crt";
-    let (root, files) = below_intermediate(bench.now, url);
+    let (root, middle, files) = below_intermediate(bench.now, url);
     bench.import(|i| {
         i.trust_anchors = Some(root.to_pem());
         i.fetch_missing_issuers = true;
@@ -457,9 +452,16 @@ fn missing_issuers_are_fetched_only_where_both_allow_it() {
     bench.settle();
     assert_eq!(
         bench.finding("FetchFailed"),
-        format!("the missing issuer could not be fetched ({url}: no answer): add its certificate to the source")
+        "the missing issuer could not be fetched (no answer): add its certificate to the source"
     );
+    bench.source.addresses.insert(url.to_owned(), middle);
     bench.take_log();
+    bench.now = bench.wake.unwrap();
+    bench.settle();
+    bench.assert_ready();
+    let fetched = format!("fetch the missing issuer from {url}");
+    assert_eq!(bench.take_log()[..3], ["read the source", fetched.as_str(), "read the source"]);
+    assert_eq!(bench.pair().chain.rest().len(), 1);
 }
 
 #[test]

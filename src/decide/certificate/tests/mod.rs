@@ -12,6 +12,7 @@ mod guards;
 mod import;
 mod issue;
 mod legacy;
+mod outputs;
 mod property;
 mod renewal_info;
 mod revocation;

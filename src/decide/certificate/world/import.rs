@@ -1,6 +1,6 @@
 //! The source of an import, as the watch shows it and as it was read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::certificate::LegacyName;
@@ -64,8 +64,8 @@ pub struct Lacking {
 pub enum SourceFact {
     /// It was read.
     Read(SourceRead),
-    /// Addresses of missing issuers were asked: what each gave, or why it gave nothing.
-    Issuers(BTreeMap<String, Result<Vec<Certificate>, String>>),
+    /// Addresses of a missing issuer were asked: what they gave, or why they gave nothing.
+    Issuer(Vec<String>, Result<Box<Certificate>, String>),
 }
 
 /// What is known of the source in this pass.
@@ -73,8 +73,8 @@ pub enum SourceFact {
 pub struct SourceLearnt {
     /// It was read.
     pub read: Option<SourceRead>,
-    /// Issuers that were fetched, by their addresses.
-    pub issuers: BTreeMap<String, Result<Vec<Certificate>, String>>,
+    /// Addresses of missing issuers that were asked, and what they gave.
+    pub fetched: Vec<(Vec<String>, Result<Box<Certificate>, String>)>,
 }
 
 impl SourceLearnt {
@@ -82,12 +82,12 @@ impl SourceLearnt {
     pub fn learn(&mut self, fact: SourceFact) {
         match fact {
             SourceFact::Read(read) => self.read = Some(read),
-            SourceFact::Issuers(fetched) => self.issuers.extend(fetched),
+            SourceFact::Issuer(urls, result) => self.fetched.push((urls, result)),
         }
     }
 
     /// The issuers that were fetched.
-    pub fn fetched(&self) -> Vec<Certificate> {
-        self.issuers.values().flatten().flatten().cloned().collect()
+    pub fn issuers(&self) -> Vec<Certificate> {
+        self.fetched.iter().filter_map(|(_, got)| got.as_deref().ok().cloned()).collect()
     }
 }

@@ -23,7 +23,7 @@ pub use dependent::Dependent;
 pub use import::{Demand, ImportView, Lacking, SourceFact, SourceLearnt, SourceRead};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
-pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView};
+pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, PasswordView, RevisionSecret, SecretView};
 
 /// Everything that [`decide`](super::decide) looks at.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct World {
     pub issuer: IssuerView,
     /// The active Secret.
     pub secret: SecretView,
+    /// The password of the PKCS#12 stores in it.
+    pub password: PasswordView,
     /// The revision Secrets that exist: number to name.
     pub revisions: BTreeMap<i64, String>,
     /// Those that were read in this pass.
@@ -112,6 +114,8 @@ pub struct Learnt {
 pub enum Fact {
     /// The active Secret.
     Secret(SecretView),
+    /// The password of the PKCS#12 stores.
+    Password(PasswordView),
     /// A revision Secret; `None`: it is gone.
     Revision(i64, Option<RevisionSecret>),
     /// A certificate was issued.
@@ -249,6 +253,7 @@ impl World {
         let learnt = &mut self.learnt;
         match fact {
             Fact::Secret(view) => self.secret = view,
+            Fact::Password(view) => self.password = view,
             Fact::Revision(revision, Some(secret)) => {
                 self.read.insert(revision, secret);
             }
