@@ -113,10 +113,13 @@ fn judge(
         }
     };
     let content = content_digest(&pair);
-    let taken = status.content_sha256.as_ref() == Some(&content)
+    // One that waits for its gates is taken already.
+    let staged = state.staged.iter().any(|revision| revision.request_sha256.as_ref() == Some(&content));
+    let taken = staged
+        || status.content_sha256.as_ref() == Some(&content)
         || state.active.as_ref().is_some_and(|active| active.request_sha256.as_ref() == Some(&content));
     let lost = trigger.is_some_and(|t| is_lost(t.reason));
-    if !taken || lost || state.active.is_none() {
+    if !taken || lost || (state.active.is_none() && !staged) {
         return take(state, pair, content);
     }
     state.import =

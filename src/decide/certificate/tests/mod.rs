@@ -6,6 +6,7 @@ mod cert_manager;
 mod challenges;
 mod changes;
 mod crash;
+mod expiry;
 mod fake_ca;
 mod fake_source;
 mod guards;
