@@ -19,4 +19,5 @@ mod renewal_info;
 mod revocation;
 mod secret;
 mod stuck;
+mod system;
 mod temporary;
