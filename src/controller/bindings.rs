@@ -194,6 +194,9 @@ impl Bindings {
                 self.kinds.certificates.trigger(&user);
             }
         }
+        for user in self.relations.imports.of(secret) {
+            self.kinds.certificates.trigger(&user);
+        }
         for user in self.relations.copies.of(secret) {
             let domain = self.kinds.domains.get(&user);
             let known = domain.and_then(|d| d.status.as_ref()?.certificate.as_ref()?.copy.clone());

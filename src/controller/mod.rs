@@ -38,6 +38,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod sources;
 mod system;
 mod tlsa;
 pub mod trust_bundle;
