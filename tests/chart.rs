@@ -3,6 +3,9 @@
 
 mod helm;
 
+#[path = "chart/alerts.rs"]
+mod alerts;
+
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use mailcert::controller::trust_bundle;

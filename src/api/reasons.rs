@@ -22,6 +22,8 @@ words! {
     ISSUING = "Issuing",
     /// It takes a person to go on.
     STALLED = "Stalled",
+    /// The certificate, or one that it needs, ends soon and has not been replaced.
+    RENEWAL_OVERDUE = "RenewalOverdue",
     /// Something is under way (kstatus).
     RECONCILING = "Reconciling",
     /// The certificate covers every name of the MailDomain.
@@ -57,6 +59,8 @@ words! {
     ACCOUNT_DEACTIVATED = "AccountDeactivated",
     /// Something in the spec cannot be used.
     INVALID_SPEC = "InvalidSpec",
+    /// The CA certificate, or one above it, expires soon.
+    EXPIRES_SOON = "ExpiresSoon",
     /// The operator may not read or write what the issuer needs.
     FORBIDDEN = "Forbidden",
 }
@@ -136,6 +140,12 @@ words! {
     REQUEST_PENDING = "RequestPending",
     /// cert-manager, or its approver, refuses the CertificateRequest.
     REQUEST_REFUSED = "RequestRefused",
+    /// The source of the import holds another certificate.
+    SOURCE_CHANGED = "SourceChanged",
+    /// A certificate that is not renewed here expires soon.
+    EXPIRES_SOON = "ExpiresSoon",
+    /// Half of the time between the renewal that was due and the end is gone.
+    RENEWAL_OVERDUE = "RenewalOverdue",
     /// What the source of an import holds cannot be used.
     IMPORT_INVALID = "ImportInvalid",
     /// What was issued is not what was asked for.
@@ -173,6 +183,16 @@ words! {
     NOT_REPLACED = "NotReplaced",
     /// The active revision was not revoked, although the annotation `mailcert.dev/revoke` asks for it.
     NOT_REVOKED = "NotRevoked",
+    /// The Secret to import from does not exist.
+    SOURCE_NOT_FOUND = "SourceNotFound",
+    /// The Secret to import from lacks what is to be read.
+    SOURCE_KEY_MISSING = "SourceKeyMissing",
+    /// The password of what is imported does not exist.
+    PASSWORD_NOT_FOUND = "PasswordNotFound",
+    /// A missing issuer could not be fetched.
+    FETCH_FAILED = "FetchFailed",
+    /// The annotation `mailcert.dev/renew` is on a certificate that is not renewed here.
+    NOT_RENEWABLE = "NotRenewable",
     /// An output that the spec asks for cannot be written.
     OUTPUT_SKIPPED = "OutputSkipped",
     /// A DNS record of a challenge could not be removed.

@@ -201,6 +201,9 @@ impl Bindings {
                 self.kinds.domains.trigger(&user);
             }
         }
+        for user in self.relations.imports.of(secret) {
+            self.kinds.certificates.trigger(&user);
+        }
         for user in self.relations.passwords.of(secret) {
             self.kinds.certificates.trigger(&user);
         }

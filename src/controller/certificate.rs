@@ -13,7 +13,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
-use super::{authority, challenges, exposures, order, outputs, preflight, requests, secrets, system, views};
+use super::{authority, challenges, exposures, order, outputs, preflight, requests, secrets, sources, system, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::keys;
@@ -26,7 +26,7 @@ use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
 use crate::decide::{Decision, conditions, issuer, jitter};
 use crate::issuers::acme::order::OrderRequest;
-use crate::operating::metrics::CertificateSample;
+use crate::operating::metrics::{CertificateSample, Expiry};
 use crate::pki::{CaKeyPair, LeafSpec, PrivateKey, csr, self_signed};
 
 /// The controller of MailCertificates.
@@ -43,9 +43,10 @@ impl Subject for Certificates {
     async fn observe(context: &Context, object: Arc<MailCertificate>, now: Timestamp) -> Result<World, PassError> {
         let own = key(&*object);
         let forbidden = context.bindings.ensure(&own.0).await.err();
-        let issuer = match &forbidden {
-            None => view_issuer(context, &object, &own, now).await?,
-            Some(why) => IssuerView::NotReady(why.clone()),
+        let issuer = match (&forbidden, &object.spec.import) {
+            (None, Some(import)) => IssuerView::Import(Arc::new(sources::view(context, &object, import))),
+            (None, None) => view_issuer(context, &object, &own, now).await?,
+            (Some(why), _) => IssuerView::NotReady(why.clone()),
         };
         Ok(World {
             rival: rival(context, &object, &own),
@@ -109,6 +110,8 @@ impl Subject for Certificates {
             ready: conditions::is_true(&status.conditions, condition::READY),
             not_after: status.active.as_ref().map(|a| a.not_after.0.as_second()),
             renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
+            overdue: conditions::is_true(&status.conditions, condition::RENEWAL_OVERDUE),
+            watched: certificate::watched(&world.object, status).iter().map(Expiry::from).collect(),
         };
         context.metrics.set_certificate(&namespace, &name, sample);
         let own = (namespace, name);
@@ -166,6 +169,12 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         Action::ReadPassword => Ok(Fact::Password(outputs::read_password(context, object).await?)),
         Action::ReadRevision { revision, name } => {
             Ok(Fact::Revision(revision, secrets::read_revision(context, object, &name).await?))
+        }
+        Action::ReadSource { issuers } => sources::read(context, object, issuers).await,
+        Action::FetchIssuer { urls } => Ok(sources::fetch(urls).await),
+        Action::Import { revision, pair, origin } => {
+            context.metrics.issuance(issuer_kind(&world.issuer), "issued");
+            Ok(Fact::Issued(Fresh { revision, pair, origin }))
         }
         Action::Sign { revision, key, ca, leaf, origin } => {
             let fact = sign(revision, key, ca, leaf, origin).await;
@@ -395,6 +404,7 @@ fn issuer_kind(issuer: &IssuerView) -> &'static str {
         IssuerView::Ca(_) => "ca",
         IssuerView::Acme(_) => "acme",
         IssuerView::CertManager(_) => "certManager",
+        IssuerView::Import(_) => "import",
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => "none",
     }
 }

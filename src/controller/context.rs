@@ -18,6 +18,7 @@ use super::ledger::{Ledgers, Reserved};
 use super::news::News;
 use super::open_orders::OpenOrders;
 use super::relations::Relations;
+use super::sources::ImportSettings;
 use super::turns::Turns;
 use crate::decide::domain::world::Look;
 use crate::dns::Settings;
@@ -73,6 +74,8 @@ pub struct Context {
     pub reservations: Memory<Arc<Reserved>>,
     /// The ARI identifier of each active certificate, and when the CA is asked about it next.
     pub renewal_checks: Memory<(String, Timestamp)>,
+    /// How imports are read.
+    pub imports: ImportSettings,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.

@@ -39,6 +39,7 @@ mod resolvers;
 mod runner;
 mod secrets;
 mod system;
+mod sources;
 mod tlsa;
 pub mod trust_bundle;
 mod turns;

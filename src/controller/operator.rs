@@ -27,6 +27,7 @@ use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
 use super::trust_bundle::TrustBundles;
+use super::sources::ImportSettings;
 use super::turns::Turns;
 use super::watching::Watching;
 use super::{challenges, exposures};
@@ -163,6 +164,7 @@ pub async fn run(
             anchors: settings.dnssec_trust_anchors.clone().unwrap_or_default(),
             ..Settings::default()
         },
+        imports: ImportSettings { limits: settings.imports.limits(), may_fetch: settings.imports.import_fetch_issuers },
         open_orders,
         published: Memory::default(),
         reservations: Memory::default(),

@@ -19,6 +19,8 @@ const ANY: &str = "*";
 pub struct Relations {
     /// Secret to the MailCertificates that claim it.
     pub claims: Index<Key>,
+    /// Secret to the MailCertificates that import from it, or take a password from it.
+    pub imports: Index<Key>,
     /// Secret to the MailCertificates whose PKCS#12 stores have their password from it.
     pub passwords: Index<Key>,
     /// MailIssuer to the MailCertificates that use it.
@@ -72,6 +74,10 @@ impl Relations {
         self.passwords.set(&key, stores.map(|p| (key.0.clone(), p.password_secret_ref.name.clone())));
         self.users.set(&key, issuer_of(object));
         self.systems.set(&key, object.spec.system.then(|| key.0.clone()));
+        let import = object.spec.import.as_ref();
+        let password = import.and_then(|i| i.password_secret_ref.as_ref()).map(|p| p.name.clone());
+        let sources = import.map(|i| i.secret_ref.name.clone()).into_iter().chain(password);
+        self.imports.set(&key, sources.map(|name| (key.0.clone(), name)));
     }
 
     /// A MailCertificate was deleted.
@@ -102,6 +108,7 @@ impl Relations {
     pub fn trust_bundle_gone(&self, key: &Key) {
         self.bundle_maps.remove(key);
         self.bundle_secrets.remove(key);
+        self.imports.remove(key);
     }
 
     /// A MailDomain was created or changed.

@@ -129,6 +129,14 @@ impl Watching {
         }
     }
 
+    /// The certificate that it uses, where that is imported: its names are expected of it.
+    fn tell_import(&self, domain: &MailDomain) {
+        let certificate = (domain.namespace().unwrap_or_default(), CertificateView::name_for(domain));
+        if self.kinds.certificates.get(&certificate).is_some_and(|c| c.spec.import.is_some()) {
+            self.kinds.certificates.trigger(&certificate);
+        }
+    }
+
     /// The MailCertificate that it uses, where what it says about that is new.
     fn tell_certificate(&self, domain: &MailDomain) {
         let own = key(domain);
@@ -158,6 +166,9 @@ impl Watcher<MailDomain> for Watching {
         }
         self.tell_sharers(object);
         self.tell_certificate(object);
+        if news {
+            self.tell_import(object);
+        }
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
         if let Some(issuer) = issuer.filter(|_| news) {
             let namespace = object.namespace().unwrap_or_default();

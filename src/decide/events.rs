@@ -26,7 +26,8 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
         if c.message.is_empty() || c.type_ == condition::RECONCILING || c.status == "Unknown" {
             continue;
         }
-        if notes.iter().any(|n| n.reason == c.reason) {
+        if let Some(told) = notes.iter_mut().find(|n| n.reason == c.reason) {
+            told.warning |= is_bad(c);
             continue;
         }
         notes.push(Note {
@@ -58,7 +59,7 @@ fn is_bad(c: &Condition) -> bool {
         return false;
     }
     match c.type_.as_str() {
-        condition::STALLED => c.status == "True",
+        condition::STALLED | condition::RENEWAL_OVERDUE => c.status == "True",
         condition::ISSUING => false,
         _ => c.status == "False",
     }

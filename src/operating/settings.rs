@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, value_parser};
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{lease::LeaseTimes, logging::LogFormat};
+use super::{import_settings::ImportSettings, lease::LeaseTimes, logging::LogFormat};
 use crate::dns::parse_resolver;
 
 /// Which cluster to talk to: the same rules as kubectl.
@@ -100,6 +100,10 @@ pub struct OperatorSettings {
     /// Longest time of one reconcile
     #[arg(long, env = "MAILCERT_RECONCILE_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub reconcile_timeout: Duration,
+
+    /// Imports.
+    #[command(flatten)]
+    pub imports: ImportSettings,
 
     /// Form of the log lines
     #[arg(long, env = "MAILCERT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{IssuerRef, OutputsStatus};
+use super::{Expiring, ImportStatus, IssuerRef, OutputsStatus, Watched};
 
 /// What was found out about a certificate, and where its issuance stands.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
@@ -66,9 +66,15 @@ pub struct MailCertificateStatus {
     /// TXT records that the operator has published for challenges and not removed yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published_records: Vec<PublishedRecord>,
-    /// What was found wrong, or soon will be, and does not stop anything.
+    /// What was found wrong, or soon will be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What was found in the source of an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportStatus>,
+    /// Warnings of certificates that expire soon and are not renewed here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expiring: Vec<Expiring>,
     /// The value of the annotation `mailcert.dev/revoke` that was acted upon last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_revoke_request: Option<String>,
@@ -113,7 +119,8 @@ pub struct Revision {
     pub issuer_ref: Option<IssuerRef>,
     /// Algorithm and size of its key (`ECDSA P-256`).
     pub key: String,
-    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.
+    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue. For an
+    /// imported one, over key, chain and CA certificates.
     #[serde(default, rename = "requestSHA256", skip_serializing_if = "Option::is_none")]
     pub request_sha256: Option<String>,
     /// SHA-256 over the SPKI of the CA that signed it, for `ca` issuers: another CA key pair is a reason to re-issue.
@@ -122,6 +129,9 @@ pub struct Revision {
     /// The chain that is served with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<IssuedChain>,
+    /// The CA certificates that came with it, for an imported one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Watched>,
     /// Its ARI identifier (RFC 9773, section 4.1), where it can have one.
     #[serde(default, rename = "ariID", skip_serializing_if = "Option::is_none")]
     pub ari_id: Option<String>,
@@ -475,7 +485,7 @@ pub struct IssuedChain {
     pub anchor: Option<String>,
 }
 
-/// Something that is wrong, or soon will be, and stops nothing.
+/// Something that is wrong, or soon will be.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// One of the documented reasons.

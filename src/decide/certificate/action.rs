@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::world::{KeyPair, Origin};
 use crate::api::certificate::{ChallengeType, TxtRecord};
 use crate::api::revocation::RevocationReason;
-use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
+use crate::pki::{CaKeyPair, Certificate, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
 /// Where a key comes from.
 #[derive(Clone, Debug)]
@@ -72,6 +72,25 @@ pub enum Action {
         revision: i64,
         /// Its name.
         name: String,
+    },
+    /// Read the source of an import.
+    ReadSource {
+        /// Certificates that may be the issuers it lacks.
+        issuers: Vec<Certificate>,
+    },
+    /// Fetch an issuer that the source lacks.
+    FetchIssuer {
+        /// From these addresses.
+        urls: Vec<String>,
+    },
+    /// Take what the source holds as a revision.
+    Import {
+        /// The revision to be.
+        revision: i64,
+        /// Key and certificate.
+        pair: KeyPair,
+        /// To be remembered with it.
+        origin: Origin,
     },
     /// Sign locally.
     Sign {
@@ -271,6 +290,9 @@ impl fmt::Display for Action {
             Self::ReadSecret => write!(f, "read the active Secret"),
             Self::ReadPassword => write!(f, "read the password of the PKCS#12 stores"),
             Self::ReadRevision { name, .. } => write!(f, "read the revision Secret {name}"),
+            Self::ReadSource { .. } => write!(f, "read the source"),
+            Self::FetchIssuer { urls } => write!(f, "fetch the missing issuer from {}", urls.join(" or ")),
+            Self::Import { revision, .. } => write!(f, "take what the source holds as revision {revision}"),
             Self::Sign { revision, leaf, .. } => {
                 write!(f, "sign revision {revision} for {}", leaf.subject.dns_names.join(", "))
             }

@@ -9,7 +9,8 @@ use super::state::State;
 use super::world::{IssuerView, SecretView};
 use crate::api::certificate::{IssuerRef, Revision};
 use crate::api::keys;
-use crate::api::reasons::certificate as reason;
+use crate::api::reasons::{certificate as reason, import};
+use crate::pki::covers;
 
 /// A reason for a new revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,9 @@ const CHECKS: &[Check] = &[
     renewal_due,
 ];
 
+/// For an imported certificate: whether another is there, its source tells.
+const OF_IMPORT: &[Check] = &[secret_is_lost, expired, names_not_covered];
+
 struct Look<'a> {
     state: &'a State<'a>,
     active: &'a Revision,
@@ -55,7 +59,8 @@ pub fn first(state: &State<'_>, wanted: &Wanted) -> Option<Trigger> {
         });
     };
     let look = Look { state, active, wanted, now: state.world.now };
-    CHECKS.iter().find_map(|check| check(&look))
+    let checks = if state.spec.import.is_some() { OF_IMPORT } else { CHECKS };
+    checks.iter().find_map(|check| check(&look))
 }
 
 fn bad(reason: &'static str, message: String) -> Option<Trigger> {
@@ -137,6 +142,21 @@ fn names_differ(look: &Look<'_>) -> Option<Trigger> {
         parts.push(format!("still has {}", list(extra)));
     }
     bad(reason::NAMES_CHANGED, format!("the certificate {}", parts.join(" and ")))
+}
+
+/// An imported certificate may have more names than those asked for.
+fn names_not_covered(look: &Look<'_>) -> Option<Trigger> {
+    let allow = look.state.spec.import.as_ref().map(|i| i.allow.as_slice()).unwrap_or_default();
+    if allow.iter().any(|word| word == import::NAME_NOT_COVERED) {
+        return None;
+    }
+    let lacks = |name: &&String| !look.active.dns_names.iter().any(|has| covers(has, name));
+    let lacking: Vec<&str> = look.wanted.required.iter().filter(lacks).map(String::as_str).take(5).collect();
+    (!lacking.is_empty()).then(|| Trigger {
+        reason: reason::NAMES_CHANGED,
+        message: format!("the imported certificate does not cover {}", lacking.join(", ")),
+        still_good: false,
+    })
 }
 
 fn key_differs(look: &Look<'_>) -> Option<Trigger> {

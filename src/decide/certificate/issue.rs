@@ -9,7 +9,7 @@ use super::checks::Trigger;
 use super::names::{self, Wanted};
 use super::state::State;
 use super::world::{Action, Fresh, IssuerView, KeyPair, KeySource, Origin, SecretView, StepFailure};
-use super::{Step, acme, cert_manager};
+use super::{Step, acme, cert_manager, import};
 use crate::api::certificate::RotationPolicy;
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
@@ -52,6 +52,7 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
         IssuerView::Ca(ca) => sign(state, wanted, Some(ca), origin),
         IssuerView::Acme(view) => acme::step(state, wanted, trigger, &view, origin),
         IssuerView::CertManager(view) => cert_manager::step(state, wanted, trigger, &view, origin),
+        IssuerView::Import(view) => import::step(state, wanted, &view),
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => Step::failing(state),
     }
 }
@@ -69,9 +70,7 @@ pub(super) fn accept(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trig
 }
 
 fn issuer_problem(state: &State<'_>) -> Option<Step> {
-    let Some(issuer) = state.issuer_ref() else {
-        return Some(Step::blocked(reason::IMPORT_INVALID, "the source has not been read".to_owned()));
-    };
+    let issuer = state.issuer_ref()?;
     let name = format!("MailIssuer {}/{}", issuer.namespace.unwrap_or_default(), issuer.name);
     match &state.world.issuer {
         IssuerView::NotFound => Some(Step::blocked(
@@ -83,7 +82,11 @@ fn issuer_problem(state: &State<'_>) -> Option<Step> {
             stalled: false,
             ..Step::blocked(reason::ISSUER_NOT_READY, format!("{name} is not ready: {why}"))
         }),
-        IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::Acme(_) | IssuerView::CertManager(_) => None,
+        IssuerView::SelfSigned
+        | IssuerView::Ca(_)
+        | IssuerView::Acme(_)
+        | IssuerView::CertManager(_)
+        | IssuerView::Import(_) => None,
     }
 }
 
@@ -222,7 +225,7 @@ fn judge(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trigger: &Trigge
 }
 
 /// Stores the revision, then keeps the one it replaces, then activates it.
-fn store(state: &State<'_>, fresh: &Fresh) -> Step {
+pub(super) fn store(state: &State<'_>, fresh: &Fresh) -> Step {
     let mut actions = Vec::new();
     let name = state.world.revisions.get(&fresh.revision);
     let exists = name.is_some();

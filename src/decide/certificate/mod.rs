@@ -12,7 +12,10 @@ mod ari;
 mod cert_manager;
 mod chains;
 mod checks;
+mod expiry;
+mod import;
 mod issue;
+mod judgement;
 mod names;
 pub mod outputs;
 mod renewal;
@@ -31,12 +34,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 pub use self::acme::dns_solver;
+pub use self::expiry::watched_of as watched;
 pub use self::names::{Wanted, wanted};
 pub use self::renewal_info::next_after as next_renewal_check;
 use self::state::State;
 pub use self::status::notes;
 pub use self::world::{Action, Fact, World};
-use self::world::{OrderView, SecretView, StepFailure};
+use self::world::{IssuerView, OrderView, SecretView, StepFailure};
 use super::{Decision, backoff, jitter};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus, Order};
 use crate::api::reasons::certificate as reason;
@@ -136,6 +140,9 @@ fn next(state: &mut State<'_>) -> Step {
     }
     if let Some(step) = temporary::step(state, &wanted).or_else(|| repair::step(state)) {
         return step;
+    }
+    if let IssuerView::Import(view) = &world.issuer {
+        return import::step(state, &wanted, view);
     }
     if world.learnt.activated.is_none()
         && let Some(step) = revocation::step(state)

@@ -6,10 +6,10 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{chains, outputs, renewal, renewal_info, wanted};
+use super::{chains, expiry, outputs, renewal, renewal_info, wanted};
 use crate::api::certificate::{
-    ActivationStatus, Attempt, Failure, Finding, Gate, IssuerRef, MailCertificateSpec, NextKey, OmittedName,
-    OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
+    ActivationStatus, Attempt, Failure, Finding, Gate, ImportStatus, IssuerRef, MailCertificateSpec, NextKey,
+    OmittedName, OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
 };
 use crate::api::{
     keys,
@@ -60,6 +60,8 @@ pub struct State<'a> {
     pub published: Vec<PublishedRecord>,
     /// What was found wrong and stops nothing.
     pub findings: Vec<Finding>,
+    /// What was found in the source of an import.
+    pub import: Option<ImportStatus>,
     /// What DNS says before an order.
     pub preflight: preflight::Found,
     /// The revoke annotation that was acted upon last.
@@ -96,6 +98,7 @@ impl<'a> State<'a> {
             temporary: status.temporary,
             published: status.published_records,
             findings: status.findings,
+            import: status.import.filter(|_| world.object.spec.import.is_some()),
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
@@ -146,8 +149,11 @@ impl<'a> State<'a> {
         seen != self.world.object.metadata.generation
     }
 
-    /// When the active revision is due for renewal.
+    /// When the active revision is due for renewal. Imported ones are not renewed here.
     pub fn renewal_time(&self) -> Option<Timestamp> {
+        if self.spec.import.is_some() {
+            return None;
+        }
         let fallback = self.active.as_ref().map(|a| self.renewal_of(a.not_before.0, a.not_after.0, &a.serial))?;
         Some(renewal_info::effective(self, fallback))
     }
@@ -368,6 +374,7 @@ impl<'a> State<'a> {
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),
+            authorities: expiry::authorities(self, pair),
             chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
             ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
             state: None,

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::checks::{self, Trigger};
 use super::state::State;
 use super::world::SecretView;
-use super::{Action, Step, renewal_info, system, temporary, wanted};
+use super::{Action, Step, expiry, judgement, renewal_info, system, temporary, wanted};
 use crate::api::certificate::{Finding, MailCertificateStatus};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
@@ -31,6 +31,8 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         }
     }
     system::say(&state, &mut conditions);
+    let expiring = expiry::warnings(&state);
+    expiry::conclude(&state, &step, &expiring, &mut conditions);
     let wake = wake(&state, &step, renewal);
     let status = MailCertificateStatus {
         observed_generation: generation,
@@ -52,6 +54,8 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         temporary: state.temporary,
         published_records: state.published,
         findings: state.findings,
+        import: state.import,
+        expiring,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
         dependents: system::dependents(state.world),
@@ -89,9 +93,10 @@ pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<No
             message,
         });
     }
+    expiry::tell(old, new, &mut notes);
     let new_finding = |f: &&Finding| !old.findings.iter().any(|o| o.reason == f.reason && o.about == f.about);
     notes.extend(new.findings.iter().filter(new_finding).map(|f| Note {
-        warning: true,
+        warning: !judgement::PUT_RIGHT.contains(&f.reason.as_str()),
         reason: f.reason.clone(),
         action: "Check".to_owned(),
         message: f.message.clone(),
@@ -158,10 +163,10 @@ fn mismatch(state: &State<'_>) -> Option<Trigger> {
 
 /// The next moment at which something changes by itself.
 fn wake(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> Option<Timestamp> {
-    let expiry = state.active.as_ref().map(|a| a.not_after.0);
+    let end = state.active.as_ref().map(|a| a.not_after.0);
     let start = state.active.as_ref().map(|a| a.not_before.0);
     let ask = renewal_info::next(state).map(|at| at.max(state.soon(1)));
-    [step.wake, renewal, expiry, start, ask]
+    [step.wake, renewal, end, start, ask, expiry::next(state)]
         .into_iter()
         .flatten()
         .filter(|at| *at > state.world.now)

@@ -11,6 +11,7 @@ use super::super::world::*;
 use super::super::{Fact, World, decide, notes};
 use super::cert_manager::FakeSigner;
 use super::fake_ca::{FakeCa, acme_view};
+use super::fake_source::FakeSource;
 use crate::api::certificate::{
     CertificateOptions, IssuerRef, LegacyName, OnUnreachable, Outputs, SecretTemplate, Temporary,
 };
@@ -49,6 +50,7 @@ pub struct Bench {
     pub revisions: BTreeMap<i64, (String, RevisionSecret)>,
     pub ca: FakeCa,
     pub signer: FakeSigner,
+    pub source: FakeSource,
     /// Actions whose text contains the first fail with the second.
     pub faults: Vec<(&'static str, StepFailure)>,
     /// The pass is lost before this many actions more.
@@ -115,6 +117,7 @@ impl Bench {
             revisions: BTreeMap::new(),
             ca: FakeCa::new(),
             signer: FakeSigner::new(),
+            source: FakeSource::default(),
             faults: Vec::new(),
             crash_after: None,
             log: Vec::new(),
@@ -227,7 +230,10 @@ impl Bench {
             now: self.now,
             rival: self.rival.clone(),
             forbidden: self.forbidden.clone(),
-            issuer: self.issuer.clone(),
+            issuer: match &self.object.spec.import {
+                Some(_) => self.source.view(),
+                None => self.issuer.clone(),
+            },
             secret,
             password: password_view(&self.object, self.password.as_ref().map(|p| p.0.to_string())),
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
@@ -392,6 +398,9 @@ impl Bench {
             Action::WriteTemporary { key, leaf, over } => self.write_temporary(&key, &leaf, over),
             request @ (Action::CreateRequest { .. } | Action::LookAtRequest { .. } | Action::DeleteRequest { .. }) => {
                 self.signer.act(request, self.now)
+            }
+            import @ (Action::ReadSource { .. } | Action::FetchIssuer { .. } | Action::Import { .. }) => {
+                self.source.act(import)
             }
             acme => self.ca.act(acme, self.now),
         }

@@ -1,6 +1,7 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
 mod dependent;
+mod import;
 mod issuer;
 mod order;
 mod secret;
@@ -19,6 +20,7 @@ use crate::pki::{Chain, PrivateKey};
 
 pub use super::action::{Action, Asked, Check, KeySource, Routed};
 pub use dependent::Dependent;
+pub use import::{Demand, ImportView, Lacking, SourceFact, SourceLearnt, SourceRead};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
 pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, PasswordView, RevisionSecret, SecretView};
@@ -112,6 +114,8 @@ pub struct Learnt {
     pub deleted_request: bool,
     /// Revision Secrets that were deleted.
     pub pruned: BTreeSet<i64>,
+    /// What is known of the source of an import.
+    pub source: SourceLearnt,
     /// The step that failed, which ends the pass.
     pub failure: Option<StepFailure>,
     /// Somebody else wrote what this pass wanted to write: look again.
@@ -173,6 +177,8 @@ pub enum Fact {
     RequestDeleted,
     /// The finalizer of a system certificate was put on (`true`) or taken off.
     Held(bool),
+    /// Something about the source of an import.
+    Source(SourceFact),
     /// Somebody else wrote it meanwhile.
     Overtaken,
     /// The step failed.
@@ -322,6 +328,7 @@ impl World {
             // What it showed last is still to be judged: a deletion follows the judgement.
             Fact::RequestDeleted => learnt.deleted_request = true,
             Fact::Held(is_held) => learnt.held = Some(is_held),
+            Fact::Source(fact) => learnt.source.learn(fact),
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }

@@ -87,6 +87,7 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         request_sha256: None,
         authority_spki_sha256: None,
         chain: None,
+        authorities: Vec::new(),
         ari_id: None,
         state: None,
         reason: None,
