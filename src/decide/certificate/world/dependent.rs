@@ -27,6 +27,10 @@ pub struct Dependent {
     pub endpoints: usize,
     /// Whether it names workloads, which the operator reloads.
     pub reloads: bool,
+    /// Whether those run with the certificate that the status speaks of.
+    pub rolled_out: bool,
+    /// Whether they wait for their own window or turn: they are not late.
+    pub waits: bool,
     /// Fingerprints of leaves that any endpoint serves.
     pub served: BTreeSet<String>,
     /// The fingerprint that every endpoint serves.
@@ -55,6 +59,7 @@ impl Dependent {
         Self {
             name: domain.name_any(),
             endpoints: domain.spec.endpoints.len(),
+            rolled_out: conditions::is_true(&status.conditions, condition::ROLLED_OUT),
             reloads: !domain.spec.workloads.is_empty(),
             served,
             all_served,
