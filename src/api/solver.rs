@@ -77,10 +77,26 @@ pub struct Dns01Solver {
     pub self_check: SelfCheck,
 }
 
-/// A DNS server that takes dynamic updates.
+/// A DNS server that takes the TXT record of a challenge with dynamic updates.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Rfc2136Provider {
+    /// The server and its key.
+    #[serde(flatten)]
+    pub at: DnsServer,
+    /// Time to live of the record, in seconds.
+    #[serde(default = "default_ttl")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub ttl: u32,
+}
+
+fn default_ttl() -> u32 {
+    60
+}
+
+/// A DNS server that takes dynamic updates (RFC 2136), and the TSIG key (RFC 8945) that it knows.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct Rfc2136Provider {
+pub struct DnsServer {
     /// Host name or address of the primary server, with an optional port (default 53).
     #[schemars(length(min = 1, max = 260), regex(pattern = r"^[^\s/]+$"))]
     pub server: String,
@@ -93,16 +109,8 @@ pub struct Rfc2136Provider {
     /// The TSIG key's algorithm.
     #[serde(default)]
     pub tsig_algorithm: TsigAlgorithm,
-    /// The Secret with the TSIG key in base64, as `tsig-keygen` prints it. In the MailIssuer's namespace.
+    /// The Secret with the TSIG key in base64, as `tsig-keygen` prints it. In the namespace of the object that names it.
     pub tsig_secret_ref: SecretKeyRef,
-    /// Time to live of the record, in seconds.
-    #[serde(default = "default_ttl")]
-    #[schemars(range(min = 1, max = 86400))]
-    pub ttl: u32,
-}
-
-fn default_ttl() -> u32 {
-    60
 }
 
 /// How DNS updates are sent.

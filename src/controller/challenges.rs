@@ -16,7 +16,7 @@ use super::{resolvers, views};
 use crate::api::MailCertificate;
 use crate::api::certificate::{PublishedRecord, TxtRecord};
 use crate::api::issuer::{DnsEndpointProvider, MailIssuer, Rfc2136Provider, TsigAlgorithm, UpdateTransport};
-use crate::api::solver::{Dns01Solver, WebhookProvider};
+use crate::api::solver::{Dns01Solver, DnsServer, WebhookProvider};
 use crate::decide::certificate::world::{Check, IssuerView};
 use crate::decide::certificate::{Fact, dns_solver};
 use crate::dns::{self, Dns};
@@ -145,7 +145,7 @@ async fn place(
     let zone = match dns01(issuer, solver)? {
         // The server that takes the updates knows its zones, also where the resolvers see others.
         Dns01Solver { rfc2136: Some(provider), .. } => {
-            let server = rfc2136(context, &at.0, provider).await?;
+            let server = rfc2136(context, &at.0, &provider.at).await?;
             Some(server.zone_of(&name).await.map_err(|e| e.to_string())?)
         }
         Dns01Solver { webhook: Some(_), .. } => Some(dns.zone(&name).await.map_err(|e| e.to_string())?.apex),
@@ -198,7 +198,7 @@ async fn update(
     record: &TxtRecord,
     change: Change,
 ) -> Result<(), String> {
-    let server = rfc2136(context, &at.0, provider).await?;
+    let server = rfc2136(context, &at.0, &provider.at).await?;
     let zone = record.zone.as_deref().ok_or("the record's zone is not known")?;
     let done = match change {
         Change::Publish => server.present(zone, &record.name, &record.value, provider.ttl).await,
@@ -207,8 +207,8 @@ async fn update(
     done.map_err(|e| e.to_string())
 }
 
-/// The server with its TSIG key, which is read from the issuer's namespace and from no other.
-async fn rfc2136(context: &Context, namespace: &str, provider: &Rfc2136Provider) -> Result<Rfc2136, String> {
+/// The server with its TSIG key, which is read from the namespace of the object that names it and from no other.
+pub async fn rfc2136(context: &Context, namespace: &str, provider: &DnsServer) -> Result<Rfc2136, String> {
     let at = &provider.tsig_secret_ref;
     let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let found =
@@ -322,6 +322,6 @@ async fn propagated(context: &Context, issuer: &MailIssuer, record: &TxtRecord) 
 pub fn secrets_of(issuer: &MailIssuer) -> impl Iterator<Item = &str> {
     let acme = issuer.spec.acme.as_ref();
     let solvers = acme.into_iter().flat_map(|a| &a.solvers).filter_map(|s| s.dns01.as_ref());
-    let tsig = solvers.filter_map(|d| d.rfc2136.as_ref()).map(|r| r.tsig_secret_ref.name.as_str());
+    let tsig = solvers.filter_map(|d| d.rfc2136.as_ref()).map(|r| r.at.tsig_secret_ref.name.as_str());
     tsig.chain(acme.and_then(|a| a.external_account_binding.as_ref()).map(|e| e.key_secret_ref.name.as_str()))
 }

@@ -1,5 +1,9 @@
 //! MailDomain: a mail domain and what serves it.
 
+pub mod dns;
+
+pub use dns::{Dns, DnsStatus, Tlsa, TlsaEndpoint, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -58,6 +62,9 @@ pub struct MailDomainSpec {
     /// How endpoints are probed.
     #[serde(default)]
     pub probe: Probe,
+    /// DNS records of the endpoints. Default: none of the operator's business.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
 }
 
 /// Further host names of the mail server.
@@ -221,6 +228,9 @@ pub struct MailDomainStatus {
     /// How far each workload has come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<WorkloadStatus>,
+    /// What is published in DNS, and what is safe by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
 }
 
 /// The certificate in use.

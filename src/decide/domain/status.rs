@@ -72,6 +72,7 @@ pub(super) fn status(
         endpoint_problems: problems(names, &endpoints),
         endpoints,
         workloads,
+        dns: old.and_then(|s| s.dns.clone()),
     }
 }
 
