@@ -104,6 +104,8 @@ impl Operator {
             secret: cell.watched(),
             revisions: cell.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            next_key_seen: false,
+            next_key: None,
             dependents: Vec::new(),
             next_renewal_check,
             learnt: Learnt::default(),

@@ -11,6 +11,7 @@ use super::account::Accounts;
 use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::Kinds;
+use super::calls::Loopback;
 use super::challenges::Published;
 use super::index::Key;
 use super::ledger::{Ledgers, Reserved};
@@ -68,6 +69,8 @@ pub struct Context {
     pub reservations: Memory<Arc<Reserved>>,
     /// The ARI identifier of each active certificate, and when the CA is asked about it next.
     pub renewal_checks: Memory<(String, Timestamp)>,
+    /// Whether calls may go to the operator's own machine.
+    pub loopback: Loopback,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.

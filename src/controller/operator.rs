@@ -15,6 +15,7 @@ use super::account::Accounts;
 use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
+use super::calls::Loopback;
 use super::certificate::Certificates;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
@@ -158,6 +159,7 @@ pub async fn run(
             ..Settings::default()
         },
         open_orders,
+        loopback: if settings.loopback_calls { Loopback::Allowed } else { Loopback::Refused },
         published: Memory::default(),
         reservations: Memory::default(),
         renewal_checks: Memory::default(),

@@ -93,6 +93,11 @@ pub struct OperatorSettings {
     #[arg(long, env = "MAILCERT_RECONCILE_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub reconcile_timeout: Duration,
 
+    /// Let the HTTP calls of a MailCertificate's activation go to loopback and link-local addresses: for an operator that
+    /// does not run in a pod
+    #[arg(long, env = "MAILCERT_LOOPBACK_CALLS")]
+    pub loopback_calls: bool,
+
     /// Form of the log lines
     #[arg(long, env = "MAILCERT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

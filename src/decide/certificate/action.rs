@@ -359,7 +359,9 @@ impl fmt::Display for Action {
             Self::CreateRequest { name, .. } => write!(f, "create CertificateRequest {name}"),
             Self::LookAtRequest { name } => write!(f, "look at CertificateRequest {name}"),
             Self::Call { purpose: Purpose::Drained, .. } => write!(f, "ask whether anything is queued"),
-            Self::Call { purpose: Purpose::Publish, told, .. } => write!(f, "tell of revision {}", told.revision.revision),
+            Self::Call { purpose: Purpose::Publish, told, .. } => {
+                write!(f, "tell of revision {}", told.revision.revision)
+            }
             Self::Call { purpose: Purpose::Confirm, told, .. } => {
                 write!(f, "ask whether revision {} was taken up", told.revision.revision)
             }

@@ -97,7 +97,8 @@ impl State<'_> {
                     None
                 }
                 Ok(false) => {
-                    call = Call { message: Some("the Job is running".to_owned()), retry_time: Some(Time(soon)), ..call };
+                    call =
+                        Call { message: Some("the Job is running".to_owned()), retry_time: Some(Time(soon)), ..call };
                     None
                 }
                 Err(why) => {
@@ -105,7 +106,9 @@ impl State<'_> {
                     let retry = now.checked_add(backoff::pause(Pace::Transient, failures, None)).ok();
                     let said = why.clone();
                     call = Call { failures, message: Some(why), retry_time: retry.map(Time), ..call };
-                    Some(format!("activation.{word} of revision {revision} does not succeed and is tried again: {said}"))
+                    Some(format!(
+                        "activation.{word} of revision {revision} does not succeed and is tried again: {said}"
+                    ))
                 }
             };
             let slot = if purpose == Purpose::Publish { &mut record.published } else { &mut record.confirmed };

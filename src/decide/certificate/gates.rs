@@ -155,7 +155,8 @@ fn tlsa(state: &State<'_>, staged: &Revision) -> Option<String> {
         .into_iter()
         .filter(|d| !d.tlsa_ready.contains(&staged.spki_sha256))
         .map(|d| {
-            let words = d.tlsa_message.as_deref().unwrap_or("the record of the new key has not been seen everywhere yet");
+            let words =
+                d.tlsa_message.as_deref().unwrap_or("the record of the new key has not been seen everywhere yet");
             format!("MailDomain {}: {words}", d.name)
         })
         .collect();

@@ -7,7 +7,6 @@ use super::state::State;
 use super::world::{Action, SecretView};
 use super::{Step, next_key};
 use crate::api::certificate::Revision;
-use crate::api::reasons::finding;
 
 /// What is done when nothing is to be issued or activated. Without actions: nothing.
 pub fn step(state: &mut State<'_>) -> Step {
@@ -24,7 +23,10 @@ fn missing(state: &mut State<'_>) -> Option<Step> {
             Located::Kept => {}
             Located::Ask(action) => return Some(Step::act(vec![action])),
             Located::Gone => {
-                state.lost(&revision, "its key is lost, so there is no way back to it, and what was encrypted to it cannot be read");
+                state.lost(
+                    &revision,
+                    "its key is lost, so there is no way back to it, and what was encrypted to it cannot be read",
+                );
                 state.previous.retain(|r| r.revision != revision.revision);
             }
         }
@@ -105,10 +107,5 @@ impl State<'_> {
             self.activation.as_ref().is_none_or(|a| a.judges.is_empty()) && !announce::pending(self);
         let is_last = self.previous.first().map_or(true, |r| r.revision == revision.revision);
         self.world.dependents.iter().any(is_used) || (!is_replaced_for_good && is_last)
-    }
-
-    /// What was said of a revision that is gone is over with the next one.
-    pub fn forget_losses(&mut self) {
-        self.findings.retain(|f| f.reason != finding::REVISION_LOST && f.reason != finding::NEXT_KEY_LOST);
     }
 }

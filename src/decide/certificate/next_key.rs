@@ -24,7 +24,8 @@ fn secret_name(state: &State<'_>) -> String {
 
 /// Whether a key is to be made ahead.
 fn is_wanted(state: &State<'_>) -> bool {
-    let asked = state.spec.options.private_key.rotation.prepare_next || state.world.dependents.iter().any(|d| d.wants_tlsa);
+    let asked =
+        state.spec.options.private_key.rotation.prepare_next || state.world.dependents.iter().any(|d| d.wants_tlsa);
     // What is imported has its keys made elsewhere.
     asked && state.spec.issuer_ref.is_some() && state.active.is_some()
 }
@@ -149,7 +150,8 @@ impl State<'_> {
 
     /// Takes in the key that was made ahead in this pass.
     pub fn take_in_next_key(&mut self) {
-        let Some(StoredKey::Key(key)) = self.world.next_key.clone().filter(|_| self.world.learnt.next_key_stored) else {
+        let Some(StoredKey::Key(key)) = self.world.next_key.clone().filter(|_| self.world.learnt.next_key_stored)
+        else {
             return;
         };
         let name = secret_name(self);

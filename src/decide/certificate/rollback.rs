@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::Step;
 use super::checks::{self, Trigger};
 use super::names::Wanted;
 use super::state::State;
 use super::world::Dependent;
-use super::Step;
 use crate::api::certificate::{ActivationStatus, Revision, RevisionState, Rollback};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, finding};
@@ -93,7 +93,10 @@ fn asked(state: &mut State<'_>, active: &Revision) -> Option<Step> {
 fn wanted(state: &State<'_>, active: &Revision, asked: &str) -> Result<Revision, String> {
     if asked == "previous" {
         let usable = state.previous.iter().find(|r| r.state != Some(RevisionState::Failed) && is_usable(state, r));
-        let none = || "there is no valid earlier revision to go back to; revision {} stays".replace("{}", &active.revision.to_string());
+        let none = || {
+            "there is no valid earlier revision to go back to; revision {} stays"
+                .replace("{}", &active.revision.to_string())
+        };
         return usable.cloned().ok_or_else(none);
     }
     let number: i64 = asked
@@ -103,10 +106,11 @@ fn wanted(state: &State<'_>, active: &Revision, asked: &str) -> Result<Revision,
         return Err(format!("revision {number} is active already"));
     }
     let listed = || state.previous.iter().map(|r| r.revision.to_string()).collect::<Vec<_>>().join(", ");
-    let found = state.previous.iter().find(|r| r.revision == number).ok_or_else(|| match state.previous.is_empty() {
-        true => format!("revision {number} is not kept, and no other is"),
-        false => format!("revision {number} is not kept; kept are {}", listed()),
-    })?;
+    let found =
+        state.previous.iter().find(|r| r.revision == number).ok_or_else(|| match state.previous.is_empty() {
+            true => format!("revision {number} is not kept, and no other is"),
+            false => format!("revision {number} is not kept; kept are {}", listed()),
+        })?;
     if !is_usable(state, found) {
         let until = found.not_after.0;
         return Err(match (state.world.now >= until, state.was_revoked(found)) {
@@ -192,9 +196,8 @@ impl State<'_> {
         if activation.judges.is_empty() {
             return self.forget_activation();
         }
-        let pending = |name: &String| {
-            self.world.dependents.iter().find(|d| d.name == *name).is_some_and(|d| !works(d, active))
-        };
+        let pending =
+            |name: &String| self.world.dependents.iter().find(|d| d.name == *name).is_some_and(|d| !works(d, active));
         activation.judges.retain(pending);
         if activation.judges.is_empty() {
             // It works: what went wrong before is over.
@@ -254,7 +257,10 @@ pub fn held(state: &mut State<'_>, trigger: &Trigger) -> Option<Step> {
     let message = format!(
         "{}; revision {} was taken back ({}), and no other is tried before {until}, unless the spec changes or the \
          annotation {} asks for one",
-        trigger.message, rollback.from, rollback.message, keys::RENEW
+        trigger.message,
+        rollback.from,
+        rollback.message,
+        keys::RENEW
     );
     Some(Step::working(reason::ROLLED_BACK, message, until))
 }
@@ -274,7 +280,8 @@ pub fn again(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Optio
         || state.asked_to_rotate()
         || [reason::RENEWAL_REQUESTED, reason::REVOKED, reason::KEY_ROTATION_REQUESTED].contains(&trigger.reason);
     let person_took_it_back = rollback.reason == reason::ROLLBACK_REQUESTED && !approved_anew(state, &rollback);
-    if fresh_wanted || person_took_it_back || failed.state != Some(RevisionState::Failed) || !is_usable(state, &failed) {
+    if fresh_wanted || person_took_it_back || failed.state != Some(RevisionState::Failed) || !is_usable(state, &failed)
+    {
         return None;
     }
     if checks::against(state, &failed, wanted).is_some() {

@@ -357,7 +357,11 @@ impl<'a> State<'a> {
         let unanchored = revision.chain.is_some().then(|| self.unanchored()).flatten();
         self.find(finding::CHAIN_NOT_ANCHORED, "chain", unanchored);
         let without = without.filter(|gates| !gates.is_empty()).map(|gates| {
-            format!("the active revision was about to end, so revision {} became active without {}", revision.revision, gates.join(", "))
+            format!(
+                "the active revision was about to end, so revision {} became active without {}",
+                revision.revision,
+                gates.join(", ")
+            )
         });
         self.find(finding::GATE_OVERRIDDEN, "activation", without);
         if way_back.is_none() && judges.is_empty() {

@@ -50,6 +50,10 @@ pub struct Bench {
     pub notes: Vec<Note>,
     pub wake: Option<Timestamp>,
     pub dependents: Vec<Dependent>,
+    /// The Secret with the key that was made ahead.
+    pub next_key: Option<Arc<PrivateKey>>,
+    /// What calls come to.
+    pub calls: BTreeMap<Purpose, Result<bool, String>>,
     /// With the certificate that it is about.
     pub next_renewal_check: Option<(String, Timestamp)>,
     versions: u64,
@@ -112,6 +116,8 @@ impl Bench {
             notes: Vec::new(),
             wake: None,
             dependents: Vec::new(),
+            next_key: None,
+            calls: BTreeMap::new(),
             next_renewal_check: None,
             versions: 100,
         }
@@ -221,6 +227,8 @@ impl Bench {
             secret,
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            next_key_seen: self.next_key.is_some(),
+            next_key: None,
             dependents: self.dependents.clone(),
             next_renewal_check: {
                 let known = self.status().active.and_then(|a| a.ari_id);
@@ -358,6 +366,18 @@ impl Bench {
                 let (stored, _) = self.revisions.remove(&revision).expect("only what exists is deleted");
                 assert_eq!(stored, name);
                 Fact::Pruned(revision)
+            }
+            Action::Call { purpose, .. } => {
+                Fact::Called(purpose, self.calls.get(&purpose).cloned().unwrap_or(Ok(true)))
+            }
+            Action::ReadNextKey { .. } => {
+                Fact::NextKey(self.next_key.clone().map_or(StoredKey::Absent, StoredKey::Key))
+            }
+            Action::StoreNextKey { key, exists, .. } => {
+                assert_eq!(self.next_key.is_some(), exists);
+                let key = key_of(KeySource::Generate(key));
+                self.next_key = Some(key.clone());
+                Fact::NextKeyStored(key)
             }
             Action::WriteTemporary { key, leaf, over } => self.write_temporary(&key, &leaf, over),
             request @ (Action::CreateRequest { .. } | Action::LookAtRequest { .. } | Action::DeleteRequest { .. }) => {

@@ -56,8 +56,14 @@ impl Dependent {
         let is_false = |type_: &str| conditions::find(&status.conditions, type_).filter(|c| c.status == "False");
         let failing = is_false(condition::SERVED);
         let failed = status.workloads.iter().find(|w| w.state == RolloutState::Failed);
+        let tlsa = status.dns.as_ref().and_then(|d| d.tlsa.as_ref());
+        let set = |list: Option<&Vec<String>>| list.into_iter().flatten().cloned().collect();
         Self {
             name: domain.name_any(),
+            wants_tlsa: tlsa.is_some() || domain.spec.dns.as_ref().is_some_and(|d| d.tlsa.is_some()),
+            tlsa_ready: set(tlsa.map(|t| &t.ready)),
+            tlsa_published: set(tlsa.map(|t| &t.published)),
+            tlsa_message: tlsa.and_then(|t| t.message.clone()),
             endpoints: domain.spec.endpoints.len(),
             rolled_out: conditions::is_true(&status.conditions, condition::ROLLED_OUT),
             reloads: !domain.spec.workloads.is_empty(),
@@ -68,7 +74,7 @@ impl Dependent {
             rollout_failed: failed
                 .map(|w| format!("{}: {}", w.workload, w.message.as_deref().unwrap_or("its pods are not available"))),
             failing_since: failing.map(|c| c.last_transition_time.0),
-            ..Self::default()
+            waits: false,
         }
     }
 }
