@@ -1,6 +1,6 @@
 //! Kubernetes, as far as the operator needs it: MailCertificates with their statuses, their Secrets, and the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use mailcert::api::{MailCertificate, MailCertificateStatus};
@@ -135,6 +135,7 @@ impl Cell {
             revision: Some(secret.revision),
             content: Ok(secret.pair.clone()),
             origin: secret.origin.clone(),
+            outputs: BTreeSet::new(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use mailcert::api::issuer::OrderLimits;
-use mailcert::decide::certificate::world::{AcmeView, How, IssuerView, Learnt, SolverView};
+use mailcert::decide::certificate::world::{AcmeView, How, IssuerView, Learnt, PasswordView, SolverView};
 use mailcert::decide::certificate::{self, Action, World};
 use mailcert::decide::guard::{Ledger, Request};
 use mailcert::decide::jitter;
@@ -102,6 +102,7 @@ impl Operator {
             forbidden: None,
             issuer: IssuerView::Acme(Arc::new(issuer)),
             secret: cell.watched(),
+            password: PasswordView::NotWanted,
             revisions: cell.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
             next_key_seen: false,

@@ -64,3 +64,18 @@ pub const PREVIOUS_KEY: &str = "previous.key";
 pub const CA_CRT: &str = "ca.crt";
 /// Secret key: private key, leaf and chain in one file, as Postfix wants it (`smtpd_tls_chain_files`).
 pub const TLS_COMBINED: &str = "tls-combined.pem";
+/// Secret key: the leaf, DER.
+pub const TLS_DER: &str = "tls.der";
+/// Secret key: private key, PKCS#8 DER.
+pub const KEY_DER: &str = "key.der";
+/// Secret key: leaf, private key, chain and CA in one file, as BlueMind wants it.
+pub const BLUEMIND: &str = "bluemind.pem";
+/// Secret key: private key and chain, PKCS#12.
+pub const KEYSTORE: &str = "keystore.p12";
+/// Secret key: the certificates of [`CA_CRT`], PKCS#12.
+pub const TRUSTSTORE: &str = "truststore.p12";
+/// Annotation on the active Secret: the further keys in it that mailcert wrote, separated by commas. Only these are ever
+/// removed.
+pub const OUTPUTS: &str = "mailcert.dev/outputs";
+/// Annotation on the active Secret: digest of the PKCS#12 stores and of all that they were made from.
+pub const OUTPUTS_DIGEST: &str = "mailcert.dev/outputs-sha256";

@@ -198,6 +198,8 @@ words! {
     NOT_REPLACED = "NotReplaced",
     /// The active revision was not revoked, although the annotation `mailcert.dev/revoke` asks for it.
     NOT_REVOKED = "NotRevoked",
+    /// An output that the spec asks for cannot be written.
+    OUTPUT_SKIPPED = "OutputSkipped",
     /// A DNS record of a challenge could not be removed.
     CLEAN_UP_FAILED = "CleanUpFailed",
     /// The Secret of a kept revision was deleted or changed.
@@ -308,9 +310,11 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Pods are being replaced.
     ROLLING_OUT = "RollingOut",
+    /// A workload is held back by its order, a window, or a PodDisruptionBudget.
+    ROLLOUT_WAITING = "RolloutWaiting",
     /// A workload does not exist.
     WORKLOAD_NOT_FOUND = "WorkloadNotFound",
-    /// A workload's pods do not become available.
+    /// A workload's pods do not become available, or do not load the certificate.
     ROLLOUT_FAILED = "RolloutFailed",
     /// No workload is named.
     NO_WORKLOADS = "NoWorkloads",
@@ -324,6 +328,27 @@ words! {
     NO_ENDPOINTS = "NoEndpoints",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons of a MailDomain's findings.
+    domain_finding:
+    /// MailDomains that share a workload want it reloaded in different ways.
+    RELOAD_CONFLICT = "ReloadConflict",
+    /// MailDomains that share a workload want different rollouts.
+    ROLLOUT_CONFLICT = "RolloutConflict",
+    /// A workload is restarted, since it reads the Secret in a way that never follows it.
+    RESTARTED_INSTEAD = "RestartedInstead",
+    /// A reload ended the server that was to load its certificate.
+    RELOAD_ENDED_SERVER = "ReloadEndedServer",
+    /// The order names what is no workload.
+    ORDER_UNKNOWN = "OrderUnknown",
+    /// More looks are asked for than are made.
+    PROBES_LIMITED = "ProbesLimited",
+    /// The operator may not list pods.
+    PODS_FORBIDDEN = "PodsForbidden",
+    /// No pod declares the endpoint's port.
+    NO_POD = "NoPod",
 }
 
 words! {

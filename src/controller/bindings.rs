@@ -195,6 +195,9 @@ impl Bindings {
                 self.kinds.certificates.trigger(&user);
             }
         }
+        for user in self.relations.passwords.of(secret) {
+            self.kinds.certificates.trigger(&user);
+        }
         for user in self.relations.issuers.of(secret) {
             self.kinds.issuers.trigger(&user);
             for certificate in self.relations.users.of(&user) {

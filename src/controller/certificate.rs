@@ -13,7 +13,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
-use super::{authority, calls, challenges, exposures, next_keys, order, preflight, requests, secrets, views};
+use super::{authority, calls, challenges, exposures, next_keys, order, outputs, preflight, requests, secrets, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::reasons::{certificate as reason, condition};
@@ -49,6 +49,7 @@ impl Subject for Certificates {
         Ok(World {
             rival: rival(context, &object, &own),
             secret: secret_view(context, &object, &own.0),
+            password: outputs::password_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
             next_key_seen: context.relations.secrets.get(&own.0, &certificate::next_key_name(&object)).is_some(),
@@ -157,7 +158,8 @@ fn is_forbidden(error: &kube::Error) -> bool {
 async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
     let object = &world.object;
     match action {
-        Action::ReadSecret => Ok(Fact::Secret(secrets::read_active(context, object).await?)),
+        Action::ReadSecret => Ok(Fact::Secret(secrets::read_active(context, world).await?)),
+        Action::ReadPassword => Ok(Fact::Password(outputs::read_password(context, object).await?)),
         Action::ReadRevision { revision, name } => {
             Ok(Fact::Revision(revision, secrets::read_revision(context, object, &name).await?))
         }
@@ -174,7 +176,7 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             secrets::store_revision(context, object, revision, &name, exists, &pair, &origin).await
         }
         Action::WriteActive { revision, pair, origin, over } => {
-            secrets::write_active(context, object, revision, &pair, &origin, over.as_deref()).await
+            secrets::write_active(context, world, revision, &pair, &origin, over.as_deref()).await
         }
         Action::Prune { revision, name } => secrets::prune(context, object, revision, &name).await,
         Action::Preflight { asked } => match issuer_of(object).and_then(|at| context.kinds.issuers.get(&at)) {
@@ -205,7 +207,7 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         Action::Revoke { pair, reason } => order::revoke(context, object, &pair, reason).await,
         Action::WriteTemporary { key, leaf, over } => {
             match sign(0, KeySource::Generate(key), None, leaf, Origin::default()).await {
-                Fact::Issued(fresh) => secrets::write_temporary(context, object, &fresh.pair, over.as_deref()).await,
+                Fact::Issued(fresh) => secrets::write_temporary(context, world, &fresh.pair, over.as_deref()).await,
                 other => Ok(other),
             }
         }

@@ -4,22 +4,30 @@ use kube::ResourceExt;
 
 use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
+use super::workloads::kind_name;
 use crate::api::certificate::IssuerRef;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::decide::domain::world::CertificateView;
 use crate::decide::issuer::account_key_secret;
+
+/// In place of a name: a selector.
+const ANY: &str = "*";
 
 /// Who refers to what, by the specs as they are watched.
 #[derive(Debug, Default)]
 pub struct Relations {
     /// Secret to the MailCertificates that claim it.
     pub claims: Index<Key>,
+    /// Secret to the MailCertificates whose PKCS#12 stores have their password from it.
+    pub passwords: Index<Key>,
     /// MailIssuer to the MailCertificates that use it.
     pub users: Index<Key>,
     /// MailCertificate to the MailDomains that use it.
     pub domains: Index<Key>,
     /// Namespace to its MailDomains.
     pub domains_in: Index<String>,
+    /// Workload, as `Deployment/name` or `Deployment/*` for a selector, to the MailDomains that name it.
+    pub workloads: Index<Key>,
     /// MailIssuer to the MailDomains whose template names it.
     pub templates: Index<Key>,
     /// Secret to the MailIssuers that use it.
@@ -49,12 +57,15 @@ impl Relations {
     pub fn certificate(&self, object: &MailCertificate) {
         let key = key(object);
         self.claims.set(&key, [(key.0.clone(), object.spec.secret_name.clone())]);
+        let stores = object.spec.options.outputs.pkcs12.as_ref();
+        self.passwords.set(&key, stores.map(|p| (key.0.clone(), p.password_secret_ref.name.clone())));
         self.users.set(&key, issuer_of(object));
     }
 
     /// A MailCertificate was deleted.
     pub fn certificate_gone(&self, key: &Key) {
         self.claims.remove(key);
+        self.passwords.remove(key);
         self.users.remove(key);
     }
 
@@ -63,6 +74,11 @@ impl Relations {
         let key = key(object);
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
+        let workloads = object.spec.workloads.iter().map(|w| {
+            let name = w.name.as_deref().unwrap_or(ANY);
+            (key.0.clone(), format!("{}/{name}", kind_name(w.kind)))
+        });
+        self.workloads.set(&key, workloads);
         let template = object.spec.certificate.template.as_ref();
         self.templates.set(&key, template.and_then(|t| t.issuer_ref.as_ref()).map(|at| issuer_key(at, &key.0)));
     }
@@ -71,7 +87,35 @@ impl Relations {
     pub fn domain_gone(&self, key: &Key) {
         self.domains.remove(key);
         self.domains_in.remove(key);
+        self.workloads.remove(key);
         self.templates.remove(key);
+    }
+
+    /// The MailDomains that may name a workload: those that select by label have to be asked.
+    pub fn naming(&self, namespace: &str, kind: &str, name: &str) -> Vec<Key> {
+        let of = |name: &str| self.workloads.of(&(namespace.to_owned(), format!("{kind}/{name}")));
+        let mut all = of(name);
+        all.extend(of(ANY));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The other MailDomains that may name one of its workloads.
+    pub fn sharing(&self, domain: &MailDomain) -> Vec<Key> {
+        let own = key(domain);
+        let mut all = Vec::new();
+        for workload in &domain.spec.workloads {
+            let kind = kind_name(workload.kind);
+            match &workload.name {
+                Some(name) => all.extend(self.naming(&own.0, kind, name)),
+                None => all.extend(self.domains_in.of(&own.0)),
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all.retain(|key| *key != own);
+        all
     }
 
     /// A MailIssuer was created or changed.

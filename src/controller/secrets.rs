@@ -11,11 +11,14 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::context::Context;
+use super::outputs;
 use super::pass::PassError;
 use crate::api::certificate::{DeletionPolicy, IssuerRef, Temporary};
 use crate::api::{MailCertificate, keys};
-use crate::decide::certificate::world::{ActiveSecret, Fact, KeyPair, Origin, RevisionSecret, SecretView};
-use crate::pki::{PrivateKey, SecretBundle};
+use crate::decide::certificate::World;
+use crate::decide::certificate::world::{ActiveSecret, Fact, KeyPair, Origin, RevisionSecret, SecretView, StepFailure};
+use crate::pki::outputs::listed;
+use crate::pki::{PrivateKey, SecretBundle, Written};
 
 /// The type of the active Secret.
 const TLS: &str = "kubernetes.io/tls";
@@ -25,26 +28,37 @@ fn api(context: &Context, object: &MailCertificate) -> Api<Secret> {
 }
 
 /// Reads the active Secret.
-pub async fn read_active(context: &Context, object: &MailCertificate) -> Result<SecretView, PassError> {
+pub async fn read_active(context: &Context, world: &World) -> Result<SecretView, PassError> {
+    let object = &world.object;
     let name = &object.spec.secret_name;
     let found = api(context, object).get_opt(name).await.map_err(PassError::api(format!("reading Secret {name}")))?;
-    Ok(found.map_or(SecretView::Absent, |secret| view(object, &secret)))
+    match found {
+        Some(secret) => Ok(view(world, Arc::new(secret)).await),
+        None => Ok(SecretView::Absent),
+    }
 }
 
-fn view(object: &MailCertificate, secret: &Secret) -> SecretView {
+async fn view(world: &World, secret: Arc<Secret>) -> SecretView {
+    let (object, secret) = (&world.object, &secret);
     if let Some(why) = foreign(object, secret) {
         return SecretView::Foreign(why);
     }
     if let Some(temporary) = temporary(secret) {
         return SecretView::Temporary(temporary);
     }
-    let content =
-        key_pair(secret).map(|pair| KeyPair { canonical: pair.canonical && has_metadata(object, secret), ..pair });
+    let content = match key_pair(secret) {
+        Ok(pair) => {
+            let canonical = has_metadata(object, secret) && outputs::is_current(world, secret.clone(), &pair).await;
+            Ok(KeyPair { canonical, ..pair })
+        }
+        Err(why) => Err(why),
+    };
     SecretView::Ours(ActiveSecret {
         resource_version: secret.resource_version().unwrap_or_default(),
         revision: secret.annotations().get(keys::ACTIVE_REVISION).and_then(|r| r.parse().ok()),
         content,
         origin: origin(secret),
+        outputs: listed(secret.annotations()),
     })
 }
 
@@ -185,7 +199,7 @@ pub async fn store_revision(
 /// Writes the active Secret: everything in one update.
 pub async fn write_active(
     context: &Context,
-    object: &MailCertificate,
+    world: &World,
     number: i64,
     pair: &KeyPair,
     origin: &Origin,
@@ -193,45 +207,57 @@ pub async fn write_active(
 ) -> Result<Fact, PassError> {
     let mut annotations = origin_annotations(origin);
     annotations.insert(keys::ACTIVE_REVISION.to_owned(), number.to_string());
-    let written = write(context, object, pair, annotations, over).await?;
-    Ok(written.map_or(Fact::Overtaken, |secret| Fact::Activated(number, secret.resource_version().unwrap_or_default())))
+    Ok(match write(context, world, pair, annotations, over).await? {
+        Ok(Some(secret)) => Fact::Activated(number, secret.resource_version().unwrap_or_default()),
+        Ok(None) => Fact::Overtaken,
+        Err(failure) => Fact::Failed(failure),
+    })
 }
 
 /// Puts a self-signed certificate into the active Secret until one is issued.
 pub async fn write_temporary(
     context: &Context,
-    object: &MailCertificate,
+    world: &World,
     pair: &KeyPair,
     over: Option<&str>,
 ) -> Result<Fact, PassError> {
     let annotations = BTreeMap::from([(keys::TEMPORARY.to_owned(), "true".to_owned())]);
-    let written = write(context, object, pair, annotations, over).await?;
-    Ok(written.as_ref().and_then(temporary).map_or(Fact::Overtaken, Fact::Temporary))
+    Ok(match write(context, world, pair, annotations, over).await? {
+        Ok(written) => written.as_ref().and_then(temporary).map_or(Fact::Overtaken, Fact::Temporary),
+        Err(failure) => Fact::Failed(failure),
+    })
 }
 
 /// Writes the active Secret; `None` when somebody else wrote it meanwhile.
 async fn write(
     context: &Context,
-    object: &MailCertificate,
+    world: &World,
     pair: &KeyPair,
     own: BTreeMap<String, String>,
     over: Option<&str>,
-) -> Result<Option<Secret>, PassError> {
+) -> Result<Result<Option<Secret>, StepFailure>, PassError> {
+    let object = &world.object;
     let name = &object.spec.secret_name;
-    let bundle = SecretBundle::new(&pair.chain, &pair.key, &pair.ca);
+    let Written { data, annotations: of_outputs } = match outputs::render(world, pair).await {
+        Ok(written) => written,
+        Err(failure) => return Ok(Err(failure)),
+    };
     let mut metadata = metadata(object, name);
     metadata.annotations.get_or_insert_default().extend(own);
     let secrets = api(context, object);
     let written = match over {
         None => {
-            let secret =
-                Secret { metadata, type_: Some(TLS.to_owned()), data: Some(bundle.to_data()), ..Secret::default() };
+            let present = of_outputs.into_iter().filter_map(|(k, v)| Some((k, v?)));
+            metadata.annotations.get_or_insert_default().extend(present);
+            let data = data.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
+            let secret = Secret { metadata, type_: Some(TLS.to_owned()), data: Some(data), ..Secret::default() };
             secrets.create(&post(), &secret).await
         }
         Some(version) => {
             // A merge keeps what others have added; the resourceVersion makes sure that nobody changed it meanwhile.
             let annotations = metadata.annotations.unwrap_or_default();
             let mut annotations: BTreeMap<_, _> = annotations.into_iter().map(|(k, v)| (k, json!(v))).collect();
+            annotations.extend(of_outputs.into_iter().map(|(k, v)| (k, json!(v))));
             // Taken away, where an issued certificate takes the temporary one's place.
             annotations.entry(keys::TEMPORARY.to_owned()).or_insert(json!(null));
             let patch = json!({
@@ -241,14 +267,14 @@ async fn write(
                     "annotations": annotations,
                     "ownerReferences": metadata.owner_references,
                 },
-                "data": bundle.to_data(),
+                "data": data,
             });
             secrets.patch(name, &params(), &Patch::Merge(patch)).await
         }
     };
     match written {
-        Ok(secret) => Ok(Some(secret)),
-        Err(kube::Error::Api(s)) if s.code == 409 || s.code == 404 => Ok(None),
+        Ok(secret) => Ok(Ok(Some(secret))),
+        Err(kube::Error::Api(s)) if s.code == 409 || s.code == 404 => Ok(Ok(None)),
         Err(e) => Err(PassError::api(format!("writing Secret {name}"))(e)),
     }
 }

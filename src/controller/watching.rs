@@ -97,6 +97,18 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
+            if let Some(object) = self.kinds.domains.get(&domain) {
+                self.tell_sharers(&object);
+            }
+        }
+    }
+}
+
+impl Watching {
+    /// One of those that share a workload sees to it, and the others say how far it is.
+    fn tell_sharers(&self, domain: &MailDomain) {
+        for other in self.relations.sharing(domain) {
+            self.kinds.domains.trigger(&other);
         }
     }
 }
@@ -124,6 +136,7 @@ impl Watching {
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        self.tell_sharers(object);
         self.tell_certificate(object);
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
         if let Some(issuer) = issuer.filter(|_| news) {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, value_parser};
+use clap::{ArgAction, Args, Parser, value_parser};
 use k8s_openapi::jiff::SignedDuration;
 
 use super::{lease::LeaseTimes, logging::LogFormat};
@@ -112,6 +112,16 @@ pub struct OperatorSettings {
 pub struct SettingsError(String);
 
 impl OperatorSettings {
+    /// Those that count when no flag is given.
+    pub fn defaults() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            settings: OperatorSettings,
+        }
+        Alone::parse_from(["mailcert"]).settings
+    }
+
     /// Checks what one setting alone cannot show, and removes repeated namespaces.
     ///
     /// # Errors

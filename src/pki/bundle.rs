@@ -9,6 +9,7 @@ use super::{
     cert::{CertError, Certificate},
     chain::{Chain, PemLimits},
     key::{KeyError, PrivateKey},
+    outputs::Encoding,
 };
 
 pub use crate::api::keys::{CA_CRT, TLS_COMBINED, TLS_CRT, TLS_KEY};
@@ -69,8 +70,13 @@ pub struct ParsedBundle {
 impl SecretBundle {
     /// Arranges a chain, its key and the CA certificates that clients must trust.
     pub fn new(chain: &Chain, key: &PrivateKey, ca: &[Certificate]) -> Self {
+        Self::encoded(chain, key, ca, Encoding::Pkcs8)
+    }
+
+    /// As [`SecretBundle::new`], with the key in another form.
+    pub fn encoded(chain: &Chain, key: &PrivateKey, ca: &[Certificate], encoding: Encoding) -> Self {
         let tls_crt = chain.to_pem();
-        let tls_key = key.to_pkcs8_pem();
+        let tls_key = encoding.pem(key);
         // Allocated at full size, so that no copy of the key is left behind in memory by growing.
         let mut tls_combined = Zeroizing::new(String::with_capacity(tls_key.len() + tls_crt.len()));
         tls_combined.push_str(&tls_key);

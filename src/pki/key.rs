@@ -3,10 +3,11 @@
 use std::fmt;
 
 use aws_lc_rs::{
-    encoding::AsDer,
+    encoding::{AsDer, EcPrivateKeyRfc5915Der},
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair},
 };
+use pkcs8::PrivateKeyInfoRef;
 use rcgen::PublicKeyData;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use x509_parser::{prelude::FromDer, x509::SubjectPublicKeyInfo};
@@ -228,6 +229,11 @@ impl PrivateKey {
         Self::from_der(der, Form::Pkcs8)
     }
 
+    /// Reads a key in DER, whichever of PKCS#8, PKCS#1 and SEC1 it is. The caller bounds its size.
+    pub(super) fn from_any_der(der: &[u8]) -> Result<Self, KeyError> {
+        Self::from_der(der, Form::Pkcs8).or_else(|_| Self::from_der(der, Form::Pkcs1))
+    }
+
     fn from_der(der: &[u8], form: Form) -> Result<Self, KeyError> {
         let pkcs8 = match form {
             Form::Pkcs1 => rsa_pkcs8(RsaKeyPair::from_der(der).ok()),
@@ -255,6 +261,23 @@ impl PrivateKey {
     /// The key as PKCS#8 in DER.
     pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.pair.serialized_der().to_vec())
+    }
+
+    /// The key in the form that came before PKCS#8: PKCS#1 for RSA, SEC1 (RFC 5915) for ECDSA. Ed25519 has none.
+    pub fn to_traditional_pem(&self) -> Option<Zeroizing<String>> {
+        let pkcs8 = self.pair.serialized_der();
+        match self.spec.algorithm {
+            KeyAlgorithm::Rsa => {
+                let info = PrivateKeyInfoRef::try_from(pkcs8).ok()?;
+                Some(pem_blocks::encode("RSA PRIVATE KEY", info.private_key.as_bytes()))
+            }
+            KeyAlgorithm::Ecdsa => {
+                let pair = EcdsaKeyPair::from_private_key_der(curve(self.spec.size)?, pkcs8).ok()?;
+                let sec1: EcPrivateKeyRfc5915Der<'_> = pair.private_key().as_der().ok()?;
+                Some(pem_blocks::encode("EC PRIVATE KEY", sec1.as_ref()))
+            }
+            KeyAlgorithm::Ed25519 => None,
+        }
     }
 
     /// The public key as DER SubjectPublicKeyInfo.

@@ -2,6 +2,7 @@
 
 pub mod activation;
 mod import;
+mod outputs;
 mod status;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::schema;
 
 pub use activation::{Activation, ActivationMode};
 pub use import::{Import, ImportFormat, ImportKeys, PasswordRef};
+pub use outputs::{KeyEncoding, Outputs, OutputsStatus, Pkcs12Output, Pkcs12Profile};
 pub use status::{
     ActivationStatus, Attempt, Call, Challenge, ChallengeType, Failure, Finding, Gate, IssuedChain,
     MailCertificateStatus, NextKey, OmittedName, Order, PublishedRecord, RenewalInfo, Repairs, Request, Revision,
@@ -123,6 +125,9 @@ pub struct CertificateOptions {
     /// Labels and annotations for the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_template: Option<SecretTemplate>,
+    /// Further forms of certificate and key in the Secret.
+    #[serde(default, skip_serializing_if = "Outputs::is_empty")]
+    pub outputs: Outputs,
     /// What becomes of the active Secret when the MailCertificate is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -147,6 +152,7 @@ impl Default for CertificateOptions {
             activation: Activation::default(),
             history: History::default(),
             secret_template: None,
+            outputs: Outputs::default(),
             deletion_policy: DeletionPolicy::default(),
         }
     }
@@ -226,6 +232,7 @@ pub enum Usage {
 
 /// The private key to make.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
+#[x_kube(validation = Rule::new("!has(self.encoding) || self.encoding != 'Traditional' || self.algorithm != 'Ed25519'").message("there is no traditional encoding of Ed25519 keys: use PKCS8").field_path(".encoding"))]
 #[x_kube(validation = Rule::new("!has(self.size) || (self.algorithm == 'ECDSA' ? self.size in [256, 384, 521] : (self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096] : false))").message("size must be 256, 384 or 521 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519"))]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateKeyOptions {
@@ -235,6 +242,9 @@ pub struct PrivateKeyOptions {
     /// Size in bits. Default: 256 for ECDSA, 2048 for RSA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
+    /// The form of `tls.key` and of the key in `tls-combined.pem`.
+    #[serde(default)]
+    pub encoding: KeyEncoding,
     /// Whether a renewal makes a new key.
     #[serde(default)]
     pub rotation: KeyRotation,

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::IssuerRef;
+use super::{IssuerRef, OutputsStatus};
 
 /// What was found out about a certificate, and where its issuance stands.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
@@ -78,6 +78,9 @@ pub struct MailCertificateStatus {
     /// The revocation that was asked for last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+    /// What the Secret's outputs were made from, where some need more than the certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<OutputsStatus>,
     /// Times that the active Secret was put right after somebody else had changed or deleted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repairs: Option<Repairs>,

@@ -1,6 +1,7 @@
 //! Calls that a MailCertificate's `activation` asks for: HTTP, a command in pods, or a Job. They are told the
 //! certificate, and never the key.
 
+mod exec;
 mod http;
 mod job;
 mod subject;
@@ -29,7 +30,7 @@ pub async fn call(
     let result = match reach {
         Reach::Http(call) => http::call(context, object, purpose, call, told).await?.map(|()| true),
         Reach::Job(call) => job::call(context, object, purpose, call, told).await?,
-        Reach::Exec(_) => Err("TMP".to_owned()),
+        Reach::Exec(call) => exec::call(context, object, call).await?,
     };
     Ok(Fact::Called(purpose, result))
 }

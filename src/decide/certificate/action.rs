@@ -111,6 +111,8 @@ pub struct Told {
 pub enum Action {
     /// Read the active Secret.
     ReadSecret,
+    /// Read the password of the PKCS#12 stores.
+    ReadPassword,
     /// Read a revision Secret.
     ReadRevision {
         /// Its number.
@@ -333,6 +335,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadSecret => write!(f, "read the active Secret"),
+            Self::ReadPassword => write!(f, "read the password of the PKCS#12 stores"),
             Self::ReadRevision { name, .. } => write!(f, "read the revision Secret {name}"),
             Self::Sign { revision, leaf, .. } => {
                 write!(f, "sign revision {revision} for {}", leaf.subject.dns_names.join(", "))

@@ -85,6 +85,14 @@ pub fn first(state: &State<'_>, wanted: &Wanted) -> Option<Trigger> {
     CHECKS.iter().find_map(|check| check(&look))
 }
 
+/// Every reason for a new revision.
+pub fn all(state: &State<'_>, wanted: &Wanted) -> Vec<Trigger> {
+    let Some(active) = &state.active else { return first(state, wanted).into_iter().collect() };
+    let omitted = state.omitted.iter().map(|o| o.name.as_str()).collect();
+    let look = Look { state, active, wanted, omitted, now: state.world.now };
+    CHECKS.iter().filter_map(|check| check(&look)).collect()
+}
+
 fn bad(reason: &'static str, message: String) -> Option<Trigger> {
     Some(Trigger { reason, message, still_good: false })
 }

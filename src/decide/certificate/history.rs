@@ -5,7 +5,7 @@ use super::issue::{self, Replaced};
 use super::staged::Located;
 use super::state::State;
 use super::world::{Action, SecretView};
-use super::{Step, next_key};
+use super::{Step, next_key, outputs};
 use crate::api::certificate::Revision;
 
 /// What is done when nothing is to be issued or activated. Without actions: nothing.
@@ -86,11 +86,13 @@ impl State<'_> {
     /// Cuts the list of former revisions to its length, except for those that are still needed.
     pub fn cut(&mut self) {
         let kept = self.kept();
+        // Mail that was encrypted to a former key can be read only with it.
+        let keeps_all = outputs::keeps_all(&self.world.object);
         let mut previous = std::mem::take(&mut self.previous);
         let mut index = 0;
         previous.retain(|r| {
             index += 1;
-            index <= kept || self.is_needed(r)
+            index <= kept || keeps_all || self.is_needed(r)
         });
         self.previous = previous;
     }

@@ -19,6 +19,8 @@ mod history;
 mod issue;
 mod names;
 mod next_key;
+pub mod outputs;
+pub mod preview;
 mod renewal;
 mod renewal_info;
 mod repair;
@@ -86,6 +88,7 @@ impl Step {
 pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
     let mut state = State::fold(world);
     let mut step = next(&mut state);
+    outputs::prepare(&state, &mut step);
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
         cert_manager::clean_up(&mut state, &mut step);
@@ -120,7 +123,10 @@ fn next(state: &mut State<'_>) -> Step {
         SecretView::Foreign(message) => return Step::blocked(reason::SECRET_CONFLICT, message.clone()),
         SecretView::NotRead => return Step::act(vec![Action::ReadSecret]),
         // Labels and annotations asked for may have changed with the spec.
-        SecretView::Unchanged if state.spec_is_new() && world.learnt.activated.is_none() => {
+        // So may what PKCS#12 stores are made from.
+        SecretView::Unchanged
+            if (state.spec_is_new() || outputs::password_is_new(state)) && world.learnt.activated.is_none() =>
+        {
             return Step::act(vec![Action::ReadSecret]);
         }
         SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) | SecretView::Temporary(_) => {}

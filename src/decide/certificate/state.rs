@@ -6,10 +6,10 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{announce, chains, checks, gates, renewal, renewal_info, rollback, wanted};
+use super::{announce, chains, checks, gates, outputs, renewal, renewal_info, rollback, wanted};
 use crate::api::certificate::{
     ActivationStatus, Attempt, Call, Failure, Finding, Gate, IssuerRef, MailCertificateSpec, NextKey, OmittedName,
-    PublishedRecord, RenewalInfo, Repairs, Revision, RevisionState, Revocation, Rollback, Temporary,
+    OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, RevisionState, Revocation, Rollback, Temporary,
 };
 use crate::api::{
     keys,
@@ -70,6 +70,8 @@ pub struct State<'a> {
     pub revoke_seen: Option<String>,
     /// The revocation that was asked for last.
     pub revocation: Option<Revocation>,
+    /// What the Secret's outputs were made from.
+    pub outputs: Option<OutputsStatus>,
     /// Changes by others that were undone.
     pub repairs: Option<Repairs>,
     /// The renew annotation that was acted upon last.
@@ -103,6 +105,7 @@ impl<'a> State<'a> {
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
+            outputs: status.outputs,
             repairs: status.repairs,
             renew_seen: status.last_renew_request,
         };
@@ -122,6 +125,7 @@ impl<'a> State<'a> {
         state.take_in_proof();
         state.take_in_records();
         state.take_in_revocation();
+        outputs::take_in(&mut state);
         preflight::take_in(&mut state);
         renewal_info::take_in(&mut state);
         state
@@ -312,7 +316,11 @@ impl<'a> State<'a> {
     fn was_changed_by_others(&self) -> bool {
         let known = self.world.object.status.as_ref().and_then(|s| s.active.as_ref()).map(|r| r.revision);
         // What the spec changed, and what was adopted just now, is nobody's fault.
-        if self.spec_is_new() || known.is_none() || known != self.active.as_ref().map(|a| a.revision) {
+        if self.spec_is_new()
+            || outputs::changed_by_password(self)
+            || known.is_none()
+            || known != self.active.as_ref().map(|a| a.revision)
+        {
             return false;
         }
         match &self.world.learnt.replaced {

@@ -63,6 +63,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         findings: state.findings,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
+        outputs: state.outputs,
         repairs: state.repairs,
     };
     Decision { actions: step.actions, status, wake }

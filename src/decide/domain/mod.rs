@@ -1,18 +1,24 @@
 //! MailDomain: which names its certificate needs, who is to be restarted, what is to be probed, and what that proves.
 //!
-//! The order of a pass: the own MailCertificate gets its spec; workloads whose pod template does not name the active
-//! certificate are restarted; when no restart is under way, the endpoints that are due are looked at. What works is
+//! The order of a pass: the own MailCertificate gets its spec; workloads that have not taken up the active certificate
+//! are restarted or reloaded; when none of that is under way, the endpoints that are due are looked at. What works is
 //! kept: a problem in the spec stops none of the steps that can be done without it.
 
+pub mod hold;
+pub mod method;
 pub mod names;
+pub mod pods;
+pub mod sharing;
 pub mod verdict;
 pub mod workload;
 pub mod world;
 
 mod certificate;
+mod in_place;
 mod probes;
 mod rollout;
 mod status;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +31,8 @@ use crate::api::domain::MailDomainStatus;
 use crate::decide::Decision;
 
 use certificate::Certificate;
+use rollout::Rollout;
+use targets::Targets;
 
 /// What is to be done about a MailDomain, and what is to be said about it. The same world always gives the same
 /// decision; a decision without actions has the status to write.
@@ -37,21 +45,30 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let certificate = Certificate::of(world);
     let mut actions = Vec::new();
     actions.extend(certificate::apply(world, &names));
-    actions.extend(rollout::rolls(world, &certificate));
-    let judgements: Vec<_> = names.targets.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
-    let probes = probes::Plan::of(world, &names, &certificate, &judgements);
+    let mut rollout = Rollout::of(world, &certificate);
+    let is_paused = rollout.is_rolling() || !rollout.actions.is_empty();
+    actions.append(&mut rollout.actions);
+    let targets = Targets::of(world, &names, &certificate);
+    let judgements: Vec<_> = targets.list.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
+    let probes = probes::Plan::of(world, &targets.list, &certificate, &judgements, is_paused);
     actions.extend(probes.due().map(Action::Probe));
-    let status = status::status(world, &names, &certificate, judgements);
-    Decision { actions, status, wake: wake(world, &certificate, &probes) }
+    let wake = wake(world, &certificate, &rollout, &probes);
+    let status = status::status(world, &names, &certificate, rollout, targets, judgements);
+    Decision { actions, status, wake }
 }
 
-fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>) -> Option<Timestamp> {
+fn wake(
+    world: &World,
+    certificate: &Certificate<'_>,
+    rollout: &Rollout,
+    probes: &probes::Plan<'_>,
+) -> Option<Timestamp> {
     let second = SignedDuration::from_secs(1);
     // A permission that is granted causes no event.
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
-    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+    dates.chain(permission).chain(rollout.wake).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -67,6 +84,15 @@ impl World {
                 if let Some(old) = self.workloads.iter_mut().find(|w| w.kind == view.kind && w.name == view.name) {
                     old.found = view.found;
                 }
+            }
+            Fact::Nudged(uid) => {
+                self.done.nudged.insert(uid);
+            }
+            Fact::Read { uid, secret, result } => {
+                self.done.read.insert((uid, secret), result);
+            }
+            Fact::Reloaded { uid, at, result } => {
+                self.done.reloaded.insert(uid, (at, result));
             }
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
         }

@@ -5,6 +5,7 @@ mod bundle;
 mod cert;
 mod jwk;
 mod key;
+mod outputs;
 mod sign;
 mod trust;
 mod validate;

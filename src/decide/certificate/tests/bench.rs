@@ -1,20 +1,23 @@
 //! A cluster in memory, and the pass loop over it: an interpreter of every Action.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::super::outputs::password_view;
 use super::super::world::*;
 use super::super::{Fact, World, decide, notes};
 use super::cert_manager::FakeSigner;
 use super::fake_ca::{FakeCa, acme_view};
-use crate::api::certificate::{CertificateOptions, IssuerRef, LegacyName, OnUnreachable, SecretTemplate, Temporary};
+use crate::api::certificate::{
+    CertificateOptions, IssuerRef, LegacyName, OnUnreachable, Outputs, SecretTemplate, Temporary,
+};
 use crate::api::{MailCertificate, MailCertificateSpec, MailCertificateStatus, keys};
 use crate::decide::conditions;
 use crate::decide::events::Note;
-use crate::pki::{CaKeyPair, Chain, KeySpec, LeafSpec, PrivateKey, self_signed};
+use crate::pki::{CaKeyPair, Chain, KeySpec, LeafSpec, Password, PrivateKey, self_signed};
 
 /// Rounds within which a pass must come to rest.
 const ROUNDS: usize = 12;
@@ -28,6 +31,8 @@ pub struct Stored {
     pub content: Result<KeyPair, String>,
     pub template: Option<SecretTemplate>,
     pub origin: Origin,
+    /// What was asked for besides, and the password, when it was written.
+    pub outputs: (Outputs, Option<String>),
     /// It holds a self-signed certificate, which ends then.
     pub temporary: Option<Time>,
 }
@@ -39,6 +44,8 @@ pub struct Bench {
     pub rival: Option<String>,
     pub forbidden: Option<String>,
     pub secret: Option<Stored>,
+    /// The Secret with the password of PKCS#12 stores: its version, and the password.
+    pub password: Option<(u64, String)>,
     pub revisions: BTreeMap<i64, (String, RevisionSecret)>,
     pub ca: FakeCa,
     pub signer: FakeSigner,
@@ -107,6 +114,7 @@ impl Bench {
             rival: None,
             forbidden: None,
             secret: None,
+            password: None,
             revisions: BTreeMap::new(),
             ca: FakeCa::new(),
             signer: FakeSigner::new(),
@@ -225,6 +233,7 @@ impl Bench {
             forbidden: self.forbidden.clone(),
             issuer: self.issuer.clone(),
             secret,
+            password: password_view(&self.object, self.password.as_ref().map(|p| p.0.to_string())),
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
             next_key_seen: self.next_key.is_some(),
@@ -250,13 +259,23 @@ impl Bench {
                 secret_resource_version: Some(secret.version.to_string()),
             });
         }
-        let canonical = secret.template == self.object.spec.options.secret_template;
+        let canonical = secret.template == self.object.spec.options.secret_template
+            && secret.outputs == self.outputs()
+            && secret.content.as_ref().is_ok_and(|p| p.canonical);
         SecretView::Ours(ActiveSecret {
             resource_version: secret.version.to_string(),
             revision: secret.revision,
-            content: secret.content.clone().map(|pair| KeyPair { canonical: canonical && pair.canonical, ..pair }),
+            content: secret.content.clone().map(|pair| KeyPair { canonical, ..pair }),
             origin: secret.origin.clone(),
+            outputs: BTreeSet::new(),
         })
+    }
+
+    /// What is asked for besides, with the password.
+    fn outputs(&self) -> (Outputs, Option<String>) {
+        let outputs = self.object.spec.options.outputs.clone();
+        let password = outputs.pkcs12.as_ref().and_then(|_| self.password.as_ref()).map(|p| p.1.clone());
+        (outputs, password)
     }
 
     /// One pass. Whether it came to its end.
@@ -343,6 +362,13 @@ impl Bench {
         }
         match action {
             Action::ReadSecret => Fact::Secret(self.read_secret()),
+            Action::ReadPassword => Fact::Password(PasswordView::Read {
+                version: self.password.as_ref().map(|p| p.0.to_string()),
+                password: match &self.password {
+                    Some((_, text)) => Password::new(text.as_bytes()).map_err(|e| e.to_string()),
+                    None => Err("there is no Secret store".to_owned()),
+                },
+            }),
             Action::ReadRevision { revision, name } => {
                 let found = self.revisions.get(&revision).filter(|(n, _)| *n == name);
                 Fact::Revision(revision, found.map(|(_, secret)| secret.clone()))
@@ -401,6 +427,7 @@ impl Bench {
             content: Ok(pair(key, chain)),
             template: self.object.spec.options.secret_template.clone(),
             origin: Origin::default(),
+            outputs: self.outputs(),
         });
         match self.read_secret() {
             SecretView::Temporary(temporary) => Fact::Temporary(temporary),
@@ -435,6 +462,7 @@ impl Bench {
             content: Ok(KeyPair { canonical: true, ..pair }),
             template: self.object.spec.options.secret_template.clone(),
             origin,
+            outputs: self.outputs(),
             temporary: None,
         });
         Fact::Activated(revision, self.versions.to_string())

@@ -10,6 +10,7 @@ mod fake_ca;
 mod guards;
 mod issue;
 mod legacy;
+mod outputs;
 mod property;
 mod renewal_info;
 mod revocation;

@@ -21,7 +21,7 @@ pub use super::action::{Action, Asked, Check, KeySource, Purpose, Reach, Routed,
 pub use dependent::Dependent;
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
-pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, RevisionSecret, SecretView, StoredKey};
+pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, PasswordView, RevisionSecret, SecretView, StoredKey};
 
 /// Everything that [`decide`](super::decide) looks at.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct World {
     pub issuer: IssuerView,
     /// The active Secret.
     pub secret: SecretView,
+    /// The password of the PKCS#12 stores in it.
+    pub password: PasswordView,
     /// The revision Secrets that exist: number to name.
     pub revisions: BTreeMap<i64, String>,
     /// Those that were read in this pass.
@@ -118,6 +120,8 @@ pub struct Learnt {
 pub enum Fact {
     /// The active Secret.
     Secret(SecretView),
+    /// The password of the PKCS#12 stores.
+    Password(PasswordView),
     /// A revision Secret; `None`: it is gone.
     Revision(i64, Option<RevisionSecret>),
     /// A certificate was issued.
@@ -259,6 +263,7 @@ impl World {
         let learnt = &mut self.learnt;
         match fact {
             Fact::Secret(view) => self.secret = view,
+            Fact::Password(view) => self.password = view,
             Fact::Revision(revision, Some(secret)) => {
                 self.read.insert(revision, secret);
             }

@@ -1,9 +1,10 @@
 //! The Secrets of a MailCertificate, as they were read, and what is in them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::certificate::{IssuerRef, Temporary};
-use crate::pki::{Certificate, Chain, PrivateKey};
+use crate::pki::{Certificate, Chain, Password, PrivateKey};
 
 /// The active Secret.
 #[derive(Clone, Debug)]
@@ -33,6 +34,27 @@ pub struct ActiveSecret {
     pub content: Result<KeyPair, String>,
     /// What its annotations say about its making.
     pub origin: Origin,
+    /// The further keys in it that mailcert wrote.
+    pub outputs: BTreeSet<String>,
+}
+
+/// The password of PKCS#12 stores.
+#[derive(Clone, Debug, Default)]
+pub enum PasswordView {
+    /// No store is asked for.
+    #[default]
+    NotWanted,
+    /// Its Secret is as the status knows it.
+    Unchanged,
+    /// Its Secret may have changed since the status was written.
+    Changed,
+    /// It was read in this pass.
+    Read {
+        /// The Secret's resourceVersion; none: there is no such Secret.
+        version: Option<String>,
+        /// The password, or what is wrong and what to do.
+        password: Result<Password, String>,
+    },
 }
 
 /// A revision Secret, read.

@@ -2,8 +2,12 @@
 
 mod conditions;
 mod fixtures;
+mod hold;
+mod in_place;
 mod names;
+mod pods;
 mod probes;
 mod properties;
 mod rollout;
+mod targets;
 mod verdicts;
