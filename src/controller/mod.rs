@@ -45,6 +45,7 @@ mod watching;
 mod workloads;
 
 pub use account::failure as failed_step;
+pub use calls::JOBS_CHART_VALUE;
 pub use operator::{OperatorError, run};
 pub use order::{unreadable as unreadable_chain, view as order_view};
 

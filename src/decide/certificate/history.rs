@@ -33,15 +33,17 @@ fn missing(state: &mut State<'_>) -> Option<Step> {
     }
     let active = state.active.clone().filter(|a| a.secret_name.is_some())?;
     match state.locate(&active) {
-        Located::Kept => None,
+        Located::Kept => {
+            if state.world.learnt.gone.contains(&active.revision) {
+                state.lost(&active, "it was made again from the active Secret");
+            }
+            None
+        }
         Located::Ask(action) => Some(Step::act(vec![action])),
         // What is active is kept once more.
         Located::Gone => match issue::keep_active(state) {
             Replaced::Unread => Some(Step::act(vec![Action::ReadSecret])),
-            Replaced::Store(action) => {
-                state.lost(&active, "it is made again from the active Secret");
-                Some(Step::act(vec![*action]))
-            }
+            Replaced::Store(action) => Some(Step::act(vec![*action])),
             Replaced::Kept => {
                 if matches!(state.world.secret, SecretView::Ours(_))
                     && let Some(active) = &mut state.active
@@ -92,14 +94,14 @@ impl State<'_> {
         let mut index = 0;
         previous.retain(|r| {
             index += 1;
-            index <= kept || keeps_all || self.is_needed(r)
+            index <= kept || keeps_all || self.is_needed(r, index == 1)
         });
         self.previous = previous;
     }
 
     /// Whether a former revision may not be deleted, however short history is: it is still served somewhere, DNS still
     /// names its key, its successor has not been seen to work, or somebody has not taken up its successor.
-    pub fn is_needed(&self, revision: &Revision) -> bool {
+    pub fn is_needed(&self, revision: &Revision, is_last: bool) -> bool {
         let active = self.active.as_ref().map(|a| a.spki_sha256.as_str());
         let has_record = |d: &super::world::Dependent| {
             active != Some(&revision.spki_sha256) && d.tlsa_published.contains(&revision.spki_sha256)
@@ -107,7 +109,6 @@ impl State<'_> {
         let is_used = |d: &super::world::Dependent| d.served.contains(&revision.fingerprint_sha256) || has_record(d);
         let is_replaced_for_good =
             self.activation.as_ref().is_none_or(|a| a.judges.is_empty()) && !announce::pending(self);
-        let is_last = self.previous.first().map_or(true, |r| r.revision == revision.revision);
         self.world.dependents.iter().any(is_used) || (!is_replaced_for_good && is_last)
     }
 }

@@ -161,6 +161,10 @@ impl Bench {
         annotations.insert(keys::RENEW.to_owned(), value.to_owned());
     }
 
+    pub fn annotate(&mut self, key: &str, value: &str) {
+        self.object.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    }
+
     pub fn status(&self) -> MailCertificateStatus {
         self.object.status.clone().unwrap_or_default()
     }
