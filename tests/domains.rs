@@ -4,6 +4,8 @@
 mod common;
 #[path = "domains/names.rs"]
 mod names;
+#[path = "domains/pods.rs"]
+mod pods;
 #[path = "domains/rollout.rs"]
 mod rollout;
 #[path = "domains/scene.rs"]

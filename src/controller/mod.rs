@@ -39,6 +39,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod tlsa;
 mod turns;
 mod views;
 mod watching;

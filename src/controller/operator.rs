@@ -182,6 +182,7 @@ fn context(
         dns: Settings {
             resolvers: settings.dns_resolvers.clone(),
             recursive_only: settings.dns_recursive_only,
+            anchors: settings.dnssec_trust_anchors.clone().unwrap_or_default(),
             ..Settings::default()
         },
         open_orders,
@@ -192,6 +193,7 @@ fn context(
         turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
+        tlsa: Memory::default(),
         failures: Memory::default(),
         exposed: Memory::default(),
         left_behind: Notify::new(),

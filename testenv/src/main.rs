@@ -78,7 +78,7 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND].concat())
+    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::DANE].concat())
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

@@ -40,6 +40,10 @@ pub const IMAGES: [Package; 3] =
 pub const BIND: [Package; 3] =
     [package("bind9", "named"), package("bind9-dnsutils", "nsupdate"), package("iproute2", "ip")];
 
+/// Programs that judge TLSA records: of NLnet Labs, GnuTLS and Postfix.
+pub const DANE: [Package; 3] =
+    [package("ldnsutils", "ldns-dane"), package("gnutls-bin", "danetool"), package("postfix", "posttls-finger")];
+
 impl Package {
     fn installed(&self) -> bool {
         if self.program.starts_with('/') {
@@ -100,11 +104,13 @@ pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("installing {}", missing.join(" "));
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
-    if missing.contains(&"bind9") {
-        // Only the program is wanted. The service that comes with it would take port 53 of every address, also of those
-        // that tests add; where there is no systemd, it does not run.
-        let mut systemctl = Command::new("systemctl");
-        let _ = systemctl.args(["disable", "--now", "named.service"]).stdin(Stdio::null()).output();
+    for (package, service) in [("bind9", "named.service"), ("postfix", "postfix.service")] {
+        if missing.contains(&package) {
+            // Only the programs are wanted. The service that comes with them would take ports 53 and 25 of every address,
+            // also of those that tests add; where there is no systemd, it does not run.
+            let mut systemctl = Command::new("systemctl");
+            let _ = systemctl.args(["disable", "--now", service]).stdin(Stdio::null()).output();
+        }
     }
     Ok(())
 }

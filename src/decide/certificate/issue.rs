@@ -9,7 +9,7 @@ use super::checks::Trigger;
 use super::names::{self, Wanted};
 use super::state::State;
 use super::world::{Action, Fresh, IssuerView, KeyPair, KeySource, Origin, SecretView, StepFailure};
-use super::{Step, acme, cert_manager, gates, next_key, outputs, staged};
+use super::{Step, acme, cert_manager, gates, next_key, outputs, rollback, staged};
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
 use crate::pki::{CaKeyPair, Certificate, Defect, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
@@ -275,8 +275,11 @@ pub(super) enum Replaced {
 
 fn keep_replaced(state: &State<'_>) -> Replaced {
     let Some(active) = &state.active else { return Replaced::Kept };
-    let wanted =
-        state.spec.options.history.revisions > 0 || outputs::keeps_all(&state.world.object) || state.is_needed(active);
+    let wanted = state.spec.options.history.revisions > 0
+        || outputs::keeps_all(&state.world.object)
+        || state.spec.options.activation.publish.is_some()
+        || !rollback::judges_of(state, active).is_empty()
+        || state.is_needed(active, true);
     if !wanted || state.world.revisions.contains_key(&active.revision) {
         return Replaced::Kept;
     }

@@ -43,22 +43,8 @@ pub fn step(state: &mut State<'_>) -> Option<Step> {
     let name = secret_name(state);
     let exists = match &state.world.next_key {
         None => return Some(Step::act(vec![Action::ReadNextKey { name }])),
-        Some(StoredKey::Absent) => {
-            if let Some(lost) = state.next_key.take() {
-                let message = format!(
-                    "the Secret {name} with the next key (SPKI {}) was deleted by somebody else: another one is made, and \
-                     DNS has to learn of it",
-                    lost.spki_sha256
-                );
-                state.find(finding::NEXT_KEY_LOST, "nextKey", Some(message));
-            }
-            false
-        }
-        Some(StoredKey::Broken(why)) => {
-            let message = format!("the Secret {name} with the next key cannot be used ({why}): another one is made");
-            state.find(finding::NEXT_KEY_LOST, "nextKey", Some(message));
-            true
-        }
+        Some(StoredKey::Absent) => false,
+        Some(StoredKey::Broken(_)) => true,
         Some(StoredKey::Key(key)) => {
             // Stored by a pass whose status was lost.
             if is_good(state, &key.spki_sha256().to_string(), &key.spec().to_string(), &spec) {
@@ -155,6 +141,14 @@ impl State<'_> {
             return;
         };
         let name = secret_name(self);
+        let lost = self.next_key.take().map(|k| k.spki_sha256).zip(self.world.learnt.next_key_lost.as_ref());
+        let told = lost.map(|(spki, why)| {
+            format!(
+                "the Secret {name} with the next key (SPKI {spki}) cannot be used ({why}): another one was made, and DNS has \
+                 to learn of it"
+            )
+        });
+        self.find(finding::NEXT_KEY_LOST, "nextKey", told);
         self.remember(&key, &name);
     }
 

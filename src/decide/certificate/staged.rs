@@ -119,10 +119,11 @@ impl State<'_> {
     }
 
     /// Makes a complete revision wait.
-    pub fn stage(&mut self, fresh: &Fresh, reason: &str) {
+    pub fn stage(&mut self, fresh: &Fresh, why: &str) {
         let mut revision = self.revision(fresh.revision, &fresh.pair, &fresh.origin, None);
         revision.state = Some(RevisionState::Staged);
-        revision.reason = Some(reason.to_owned());
+        let why = if why == reason::NOT_ISSUED { reason::FIRST_ISSUANCE } else { why };
+        revision.reason = Some(why.to_owned());
         self.staged = vec![revision];
         self.drained = None;
         self.attempt = None;

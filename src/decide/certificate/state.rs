@@ -279,7 +279,11 @@ impl<'a> State<'a> {
             self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
         }
         let adopted = self.revision(revision, pair, &secret.origin, Some(secret.resource_version.clone()));
-        self.activate(adopted);
+        let reason = self.reason_for();
+        if self.active.as_ref().is_some_and(|a| a.spki_sha256 != adopted.spki_sha256) {
+            self.rotated();
+        }
+        self.activate(adopted, reason);
     }
 
     fn take_in_activation(&mut self) {
@@ -291,12 +295,13 @@ impl<'a> State<'a> {
             }
         } else if let Some((pair, origin)) = self.made(*revision) {
             let made = self.revision(*revision, pair, origin, Some(version.clone()));
+            let reason = self.reason_for();
             self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
             if self.active.as_ref().is_none_or(|a| a.spki_sha256 != made.spki_sha256) {
                 self.rotated();
             }
             let replaced = self.replacement_asked().map(str::to_owned);
-            self.activate(made);
+            self.activate(made, reason);
             self.take_in_replacement(replaced);
         }
         if undone {
@@ -330,14 +335,14 @@ impl<'a> State<'a> {
         }
     }
 
-    fn activate(&mut self, mut revision: Revision) {
+    fn activate(&mut self, mut revision: Revision, reason: String) {
         let now = self.world.now;
         let staged = self.staged.iter().find(|r| r.revision == revision.revision).cloned();
         let way_back = staged.as_ref().filter(|s| rollback::is_way_back(s)).cloned();
         let without = staged.as_ref().filter(|_| way_back.is_none()).map(|s| gates::judge(self, s).overridden);
         let judges = self.active.as_ref().map(|old| rollback::judges_of(self, old)).unwrap_or_default();
         revision.state = Some(RevisionState::Active);
-        revision.reason = Some(staged.as_ref().and_then(|s| s.reason.clone()).unwrap_or_else(|| self.reason_for()));
+        revision.reason = Some(staged.as_ref().and_then(|s| s.reason.clone()).unwrap_or(reason));
         revision.approved_by = staged.as_ref().and_then(|s| gates::approved_by(self, s));
         revision.key_since = Some(self.key_since(&revision.spki_sha256));
         self.unstage();
@@ -387,7 +392,7 @@ impl<'a> State<'a> {
 
     /// Why the revision that was just written was made, where no attempt or staging has told yet.
     fn reason_for(&self) -> String {
-        if let Some(attempt) = &self.attempt {
+        if let Some(attempt) = self.attempt.as_ref().filter(|a| a.reason != reason::NOT_ISSUED) {
             return attempt.reason.clone();
         }
         let reason = match (&self.active, &self.world.learnt.replaced) {

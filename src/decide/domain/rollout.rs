@@ -221,6 +221,14 @@ fn of_progress(progress: &Progress) -> (RolloutState, Option<String>) {
     }
 }
 
+/// When a pod was reloaded last.
+pub(super) fn last_reload(world: &World) -> Option<Timestamp> {
+    let workloads = world.object.status.iter().flat_map(|s| &s.workloads);
+    let before = workloads.flat_map(|w| &w.pods).filter(|p| p.state == PodReloadState::Reloaded).map(|p| p.at.0);
+    let now = world.done.reloaded.values().filter(|(_, result)| result.is_ok()).map(|(at, _)| *at);
+    before.chain(now).max()
+}
+
 /// Identifies the pods that serve, and what they have loaded: changes when others have taken over.
 pub(super) fn templates(world: &World) -> String {
     let reloaded = |title: &str| {

@@ -3,14 +3,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::domain::{DomainCertificateStatus, EndpointStatus, EndpointVerdict, MailDomainStatus};
-use crate::api::reasons::{condition, domain as reason, endpoint as word};
+use crate::api::domain::{DnsStatus, DomainCertificateStatus, EndpointStatus, EndpointVerdict, MailDomainStatus};
+use crate::api::reasons::{condition, dns as dns_reason, domain as reason, endpoint as word};
 use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
 use super::names::Names;
 use super::rollout::Rollout;
 use super::targets::Targets;
+use super::tlsa::Plan;
 use super::verdict::Judgement;
 use super::world::{ProbeTarget, World};
 use super::{counted, first_three, rollout};
@@ -39,6 +40,9 @@ impl Said {
 /// Servers that notice a new certificate by themselves have this long, with the time that the kubelet takes.
 const GRACE: SignedDuration = SignedDuration::from_mins(3);
 
+/// A command that asks a server to reload may end before the server has.
+const TAKE_UP: SignedDuration = SignedDuration::from_secs(20);
+
 /// `judgements` has one entry for each of `targets`.
 pub(super) fn status(
     world: &World,
@@ -52,7 +56,10 @@ pub(super) fn status(
     let names_match = certificate.names_match(names);
     let rolled_out = rollout::rolled_out(world, certificate, &rollout.states);
     let served = served(world, targets.list.len(), certificate, &endpoints, &rollout);
-    let ready = ready(world, certificate, [&names_match, &rolled_out, &served], targets.list.len());
+    let tlsa = Plan::of(world, names, certificate, &endpoints);
+    let (dns, dns_ready) = dns(world, tlsa.as_ref());
+    let parts = [&names_match, &rolled_out, &served];
+    let ready = ready(world, certificate, parts, dns_ready.as_ref(), targets.list.len());
 
     let old = world.object.status.as_ref();
     let generation = world.object.metadata.generation;
@@ -65,6 +72,9 @@ pub(super) fn status(
         (condition::SERVED, &served),
     ] {
         conditions.set(type_, said.state, said.reason, &said.message);
+    }
+    if let Some(said) = &dns_ready {
+        conditions.set(condition::DNS_READY, said.state, said.reason, &said.message);
     }
     if ready.is_stalled {
         conditions.stalled(ready.reason, &ready.message);
@@ -79,12 +89,30 @@ pub(super) fn status(
         endpoints,
         workloads: rollout.states,
         findings: targets.findings.into_iter().chain(rollout.findings).collect(),
-        dns: old.and_then(|s| s.dns.clone()),
+        dns,
+    }
+}
+
+/// Reasons of `DNSReady` that do not pass by themselves.
+const NEEDS_A_PERSON: [&str; 5] = [
+    dns_reason::PUBLISH_FAILED,
+    dns_reason::DNSSEC_BOGUS,
+    dns_reason::ZONE_NOT_SIGNED,
+    dns_reason::TLSA_OVERRULED,
+    dns_reason::TLSA_MISSING,
+];
+
+/// What is in DNS, and `DNSReady`; neither when nothing there is the operator's business.
+fn dns(world: &World, tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
+    let Some(plan) = tlsa else { return (None, None) };
+    match plan.status() {
+        Some(status) => (Some(DnsStatus { tlsa: Some(status) }), Some(plan.said())),
+        None => (None, world.object.spec.dns.as_ref().map(|_| super::tlsa::withdrawn())),
     }
 }
 
 /// `Ready`: the first thing that is not as it should be.
-fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], looks: usize) -> Said {
+fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], dns: Option<&Said>, looks: usize) -> Said {
     let [names_match, rolled_out, served] = parts;
     let not_met = |said: &Said| Said { state: State::False, ..said.clone() };
     if names_match.reason == reason::INVALID_SPEC {
@@ -98,6 +126,10 @@ fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], looks:
     }
     let is_excused = |said: &Said| [reason::NO_WORKLOADS, reason::NO_ENDPOINTS].contains(&said.reason);
     if let Some(said) = parts.into_iter().find(|said| said.state != State::True && !is_excused(said)) {
+        return not_met(said);
+    }
+    // What passes by itself takes hours, and mail flows all the while.
+    if let Some(said) = dns.filter(|said| NEEDS_A_PERSON.contains(&said.reason)) {
         return not_met(said);
     }
     let revision = certificate.active.map(|r| format!("revision {} (expires at {})", r.revision, r.not_after.0));
@@ -186,8 +218,11 @@ fn not_yet(world: &World, endpoints: &[EndpointStatus], rollout: &Rollout) -> Op
         return None;
     }
     let is_new = rollout.alone_since.is_some_and(|since| world.now.duration_since(since) < GRACE);
+    let is_fresh = rollout::last_reload(world).is_some_and(|at| world.now.duration_since(at) < TAKE_UP);
     let why = if rollout.is_waiting() {
         "its rollout is held back"
+    } else if is_fresh {
+        "the servers have only just been reloaded"
     } else if is_new {
         "servers that notice by themselves have 3 minutes"
     } else {

@@ -17,6 +17,7 @@ pub use super::hold::{BudgetView, Budgets};
 pub use super::method::{Call, Step};
 pub use super::pods::{PodView, Reading, SecretUse};
 pub use super::sharing::Sharer;
+use super::tlsa;
 
 /// Everything that is known about one MailDomain in one pass.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct World {
     pub forbidden: Option<String>,
     /// Whom clients trust: see [`anchors`].
     pub anchors: Anchors,
+    /// What is known about its TLSA records. Lives in memory.
+    pub tlsa: tlsa::Memory,
     /// What was done in this pass. Empty at its start.
     pub done: Done,
 }
@@ -54,6 +57,7 @@ impl World {
             looks: BTreeMap::new(),
             forbidden: None,
             anchors: Anchors::mozilla(),
+            tlsa: tlsa::Memory::default(),
             done: Done::default(),
         }
     }
@@ -344,6 +348,8 @@ pub enum Action {
     },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
+    /// Look at TLSA records, or publish or withdraw some. Brings [`Fact::Tlsa`].
+    Tlsa(tlsa::Step),
 }
 
 /// The chart value that lets the operator run commands in pods.
@@ -389,6 +395,8 @@ pub enum Fact {
         /// What.
         result: Result<Served, LookFailure>,
     },
+    /// What became of a step about TLSA records.
+    Tlsa(tlsa::Outcome),
 }
 
 impl fmt::Display for Action {
@@ -402,6 +410,7 @@ impl fmt::Display for Action {
             Self::Read { pod, secret, .. } => write!(f, "read what has arrived of Secret {secret} in pod {pod}"),
             Self::Reload { pod, steps, .. } => write!(f, "reload pod {pod} in {} steps", steps.len()),
             Self::Probe(target) => write!(f, "look at {}", target.key),
+            Self::Tlsa(step) => step.fmt(f),
         }
     }
 }

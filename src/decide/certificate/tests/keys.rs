@@ -92,8 +92,8 @@ fn a_next_key_that_was_deleted_is_told_and_made_again() {
     let made = bench.status().next_key.unwrap();
     assert_ne!(made.spki_sha256, lost.spki_sha256);
     let told = format!(
-        "the Secret {} with the next key (SPKI {}) was deleted by somebody else: another one is made, and DNS has to learn \
-         of it",
+        "the Secret {} with the next key (SPKI {}) cannot be used (somebody else deleted it): another one was made, and DNS \
+         has to learn of it",
         lost.secret_name, lost.spki_sha256
     );
     assert_eq!(bench.take_notes(), [(true, "NextKeyLost".to_owned(), told)]);

@@ -105,6 +105,8 @@ pub struct Learnt {
     pub gone: BTreeSet<i64>,
     /// What calls came to: `Ok(false)` is under way.
     pub called: BTreeMap<Purpose, Result<bool, String>>,
+    /// What is wrong with the key that was made ahead before, where it cannot be used.
+    pub next_key_lost: Option<String>,
     /// The next key was made in this pass.
     pub next_key_stored: bool,
     /// Revision Secrets that were deleted.
@@ -326,7 +328,14 @@ impl World {
             Fact::Called(purpose, result) => {
                 learnt.called.insert(purpose, result);
             }
-            Fact::NextKey(key) => self.next_key = Some(key),
+            Fact::NextKey(key) => {
+                learnt.next_key_lost = match &key {
+                    StoredKey::Absent => Some("somebody else deleted it".to_owned()),
+                    StoredKey::Broken(why) => Some(why.clone()),
+                    StoredKey::Key(_) => None,
+                };
+                self.next_key = Some(key);
+            }
             Fact::NextKeyStored(key) => {
                 learnt.next_key_stored = true;
                 self.next_key = Some(StoredKey::Key(key));
