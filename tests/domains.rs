@@ -16,3 +16,5 @@ mod scene;
 mod served;
 #[path = "domains/server.rs"]
 mod server;
+#[path = "domains/taken_back.rs"]
+mod taken_back;

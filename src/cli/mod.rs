@@ -4,9 +4,12 @@ mod approve;
 mod cluster;
 pub mod crds;
 pub mod generate;
+mod history;
 mod inspect;
 mod operator;
+mod plan;
 mod reference;
+mod rollback;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,12 @@ enum Command {
     Inspect(Box<inspect::Inspect>),
     /// Approve the staged revision of a MailCertificate
     Approve(approve::Approve),
+    /// Show what the operator would do about a MailCertificate, and why, without doing it
+    Plan(plan::PlanCommand),
+    /// List the revisions of a MailCertificate
+    History(history::History),
+    /// Make an earlier revision of a MailCertificate active again
+    Rollback(rollback::RollbackCommand),
 }
 
 /// Runs a command. Errors go to standard error, with exit status 1 unless the command has its own.
@@ -45,6 +54,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Crds => crds::print().map(done),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Approve(command) => approve::run(&command).map(done),
+        Command::Plan(command) => plan::run(&command).map(done),
+        Command::History(command) => history::run(&command).map(done),
+        Command::Rollback(command) => rollback::run(&command).map(done),
     };
     match result {
         Ok(status) => status,

@@ -13,6 +13,7 @@ use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::decide::certificate::world::Dependent;
+use crate::decide::conditions;
 use crate::decide::domain::world::CertificateView;
 use crate::operating::metrics::Metrics;
 use crate::solvers::http01::responder::{ChallengeTable, Entry};
@@ -87,6 +88,15 @@ impl Watcher<MailCertificate> for Watching {
         self.tls_challenges.remove(&format!("{}/{}", key.0, key.1));
         self.metrics.remove_certificate(&key.0, &key.1);
         self.tell_domains(key);
+    }
+    /// Conditions that other controllers set can be gates.
+    fn written_by_others(&self, object: &MailCertificate) -> u64 {
+        let all = object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let mut hash = DefaultHasher::new();
+        for c in all.iter().filter(|c| conditions::is_foreign(&c.type_)) {
+            (&c.type_, &c.status, &c.reason, &c.message).hash(&mut hash);
+        }
+        hash.finish()
     }
 }
 

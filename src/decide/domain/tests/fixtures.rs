@@ -92,6 +92,7 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         state: None,
         reason: None,
         message: None,
+        approved_by: None,
         key_since: None,
         secret_name: None,
         secret_resource_version: None,
