@@ -193,6 +193,9 @@ impl Bindings {
         for user in self.relations.passwords.of(secret) {
             self.kinds.certificates.trigger(&user);
         }
+        if let Some(writer) = self.relations.sni.of(secret).into_iter().min() {
+            self.kinds.domains.trigger(&writer);
+        }
         for user in self.relations.issuers.of(secret) {
             self.kinds.issuers.trigger(&user);
             for certificate in self.relations.users.of(&user) {

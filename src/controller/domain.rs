@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{secrets, workloads};
+use super::{secrets, sni, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -44,6 +44,7 @@ impl Subject for Domains {
         if world.forbidden.is_some() {
             return Ok(world);
         }
+        world.sni = sni::observe(context, &object, &own);
         world.workloads = workloads::observe(context, &object).await?;
         if let Some(certificate) = certificate.filter(|c| has_active(c) && !object.spec.endpoints.is_empty()) {
             let ca = ca_crt(context, &own.0, &certificate.spec.secret_name).await?;
@@ -74,6 +75,10 @@ impl Subject for Domains {
             Action::ApplyCertificate { name, spec } => apply(context, &world.object, &name, &spec).await,
             Action::Roll { kind, name, value } => {
                 Ok(Fact::Rolled(workloads::roll(context, &namespace, kind, &name, &value).await?))
+            }
+            Action::ReadSni { name } => sni::read(context, &namespace, &name).await,
+            Action::WriteSni { name, plan, stale, over } => {
+                sni::write(context, &namespace, &name, &plan, &stale, over.as_deref()).await
             }
             Action::Probe(target) => Ok(probe(context, target).await),
         }

@@ -54,6 +54,11 @@ impl<T: Eq + Hash + Clone> Index<T> {
         write(&self.inner).clear(object);
     }
 
+    /// What `object` points at.
+    pub fn targets(&self, object: &Key) -> Vec<T> {
+        read(&self.inner).by_object.get(object).cloned().unwrap_or_default()
+    }
+
     /// Who points at `target`.
     pub fn of(&self, target: &T) -> Vec<Key> {
         read(&self.inner).by_target.get(target).cloned().unwrap_or_default()

@@ -33,6 +33,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod sni;
 mod turns;
 mod views;
 mod watching;

@@ -20,6 +20,8 @@ pub struct Relations {
     pub users: Index<Key>,
     /// MailCertificate to the MailDomains that use it.
     pub domains: Index<Key>,
+    /// Secret with a shared server's tables to the MailDomains that share it.
+    pub sni: Index<Key>,
     /// Namespace to its MailDomains.
     pub domains_in: Index<String>,
     /// MailIssuer to the MailDomains whose template names it.
@@ -68,6 +70,7 @@ impl Relations {
         let key = key(object);
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
+        self.sni.set(&key, object.spec.sni.as_ref().map(|s| (key.0.clone(), s.secret_name.clone())));
         let template = object.spec.certificate.template.as_ref();
         self.templates.set(&key, template.and_then(|t| t.issuer_ref.as_ref()).map(|at| issuer_key(at, &key.0)));
     }
@@ -76,7 +79,15 @@ impl Relations {
     pub fn domain_gone(&self, key: &Key) {
         self.domains.remove(key);
         self.domains_in.remove(key);
+        self.sni.remove(key);
         self.templates.remove(key);
+    }
+
+    /// The MailDomains that share a server with one, itself among them, by name: the first writes its tables.
+    pub fn sharing(&self, domain: &Key) -> Vec<Key> {
+        let mut all: Vec<Key> = self.sni.targets(domain).iter().flat_map(|secret| self.sni.of(secret)).collect();
+        all.sort();
+        all
     }
 
     /// A MailIssuer was created or changed.

@@ -87,7 +87,15 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
+            if let Some(writer) = self.relations.sharing(&domain).first() {
+                self.kinds.domains.trigger(writer);
+            }
         }
+    }
+
+    /// Those that share a server: a change of one changes the tables, and all wait for what the writer says.
+    fn tell_sharing(&self, own: &Key, others: impl IntoIterator<Item = Key>) {
+        others.into_iter().filter(|other| other != own).for_each(|other| self.kinds.domains.trigger(&other));
     }
 }
 
@@ -113,7 +121,13 @@ impl Watching {
 
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
+        let own = key(object);
+        let before = self.relations.sharing(&own);
         self.relations.domain(object);
+        let sharing = self.relations.sharing(&own);
+        if news || before != sharing || sharing.first() == Some(&own) {
+            self.tell_sharing(&own, before.into_iter().chain(sharing));
+        }
         self.tell_certificate(object);
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
         if let Some(issuer) = issuer.filter(|_| news) {
@@ -126,7 +140,9 @@ impl Watcher<MailDomain> for Watching {
             self.kinds.certificates.trigger(&certificate);
         }
         self.dependents.forget(key);
+        let sharing = self.relations.sharing(key);
         self.relations.domain_gone(key);
+        self.tell_sharing(key, sharing);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }
 }

@@ -5,6 +5,7 @@
 //! kept: a problem in the spec stops none of the steps that can be done without it.
 
 pub mod names;
+pub mod sni;
 pub mod verdict;
 pub mod workload;
 pub mod world;
@@ -37,7 +38,12 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let certificate = Certificate::of(world);
     let mut actions = Vec::new();
     actions.extend(certificate::apply(world, &names));
-    actions.extend(rollout::rolls(world, &certificate));
+    let group = sni::Group::of(world);
+    actions.extend(group.as_ref().and_then(sni::Group::step));
+    // Pods that were restarted before would not have in the tables what they were restarted for.
+    if group.as_ref().is_none_or(sni::Group::lets_roll) {
+        actions.extend(rollout::rolls(world, &certificate));
+    }
     let judgements: Vec<_> = names.targets.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
     let probes = probes::Plan::of(world, &names, &certificate, &judgements);
     actions.extend(probes.due().map(Action::Probe));
@@ -49,9 +55,12 @@ fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>)
     let second = SignedDuration::from_secs(1);
     // A permission that is granted causes no event.
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
+    // A Secret that is put right is an event for its MailCertificate alone.
+    let sni = world.sni.as_ref().and_then(|view| view.waits.as_ref());
+    let sni = sni.map(|_| later(world.now, SignedDuration::from_secs(10)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
-    dates.chain(permission).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+    dates.chain(permission).chain(sni).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -66,6 +75,16 @@ impl World {
                 self.done.rolled.insert((view.kind, view.name.clone()));
                 if let Some(old) = self.workloads.iter_mut().find(|w| w.kind == view.kind && w.name == view.name) {
                     old.found = view.found;
+                }
+            }
+            Fact::Sni(secret) => {
+                if let Some(view) = &mut self.sni {
+                    view.secret = secret;
+                }
+            }
+            Fact::SniWaits(why) => {
+                if let Some(view) = &mut self.sni {
+                    view.waits = Some(why);
                 }
             }
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),

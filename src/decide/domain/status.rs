@@ -9,6 +9,7 @@ use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
 use super::names::Names;
+use super::sni::Group;
 use super::verdict::Judgement;
 use super::world::{ProbeTarget, World};
 use super::{counted, first_three, rollout};
@@ -46,7 +47,9 @@ pub(super) fn status(
     let names_match = certificate.names_match(names);
     let rolled_out = rollout::rolled_out(world, certificate, &workloads);
     let served = served(world, names, certificate, &endpoints);
-    let ready = ready(world, certificate, [&names_match, &rolled_out, &served], names);
+    let group = Group::of(world);
+    let sni = group.as_ref().map(Group::said);
+    let ready = ready(world, certificate, [&names_match, &rolled_out, &served], sni.as_ref(), names);
 
     let old = world.object.status.as_ref();
     let generation = world.object.metadata.generation;
@@ -59,6 +62,9 @@ pub(super) fn status(
         (condition::SERVED, &served),
     ] {
         conditions.set(type_, said.state, said.reason, &said.message);
+    }
+    if let Some(said) = &sni {
+        conditions.set(condition::SNI_READY, said.state, said.reason, &said.message);
     }
     if ready.is_stalled {
         conditions.stalled(ready.reason, &ready.message);
@@ -73,11 +79,12 @@ pub(super) fn status(
         endpoints,
         workloads,
         dns: old.and_then(|s| s.dns.clone()),
+        sni: group.as_ref().map(Group::status),
     }
 }
 
 /// `Ready`: the first thing that is not as it should be.
-fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], names: &Names) -> Said {
+fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], sni: Option<&Said>, names: &Names) -> Said {
     let [names_match, rolled_out, served] = parts;
     let not_met = |said: &Said| Said { state: State::False, ..said.clone() };
     if names_match.reason == reason::INVALID_SPEC {
@@ -90,7 +97,7 @@ fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], names:
         return trouble;
     }
     let is_excused = |said: &Said| [reason::NO_WORKLOADS, reason::NO_ENDPOINTS].contains(&said.reason);
-    if let Some(said) = parts.into_iter().find(|said| said.state != State::True && !is_excused(said)) {
+    if let Some(said) = parts.into_iter().chain(sni).find(|said| said.state != State::True && !is_excused(said)) {
         return not_met(said);
     }
     let revision = certificate.active.map(|r| format!("revision {} (expires at {})", r.revision, r.not_after.0));
@@ -113,6 +120,7 @@ fn is_under_way(ready: &Said) -> bool {
         reason::NAME_MISSING,
         reason::ROLLING_OUT,
         reason::NOT_PROBED,
+        reason::SNI_PENDING,
     ];
     ready.state == State::False && reasons.contains(&ready.reason)
 }

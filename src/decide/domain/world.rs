@@ -12,6 +12,9 @@ use crate::api::domain::{MailDomain, WorkloadKind};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::pki::{Anchors, Chain, PemLimits};
 
+use super::counted;
+use super::sni::{Plan, SniSecret, View};
+
 /// Everything that is known about one MailDomain in one pass.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -30,6 +33,8 @@ pub struct World {
     pub forbidden: Option<String>,
     /// Whom clients trust: see [`anchors`].
     pub anchors: Anchors,
+    /// The MailDomains with which it shares a server, where it does.
+    pub sni: Option<View>,
     /// What was done in this pass. Empty at its start.
     pub done: Done,
 }
@@ -45,6 +50,7 @@ impl World {
             looks: BTreeMap::new(),
             forbidden: None,
             anchors: Anchors::mozilla(),
+            sni: None,
             done: Done::default(),
         }
     }
@@ -240,6 +246,22 @@ pub enum Action {
         /// The annotation's value.
         value: String,
     },
+    /// Read the Secret with a shared server's tables. Brings [`Fact::Sni`].
+    ReadSni {
+        /// Its name.
+        name: String,
+    },
+    /// Write it. Brings [`Fact::Sni`] or [`Fact::SniWaits`].
+    WriteSni {
+        /// Its name.
+        name: String,
+        /// What it shall hold.
+        plan: Box<Plan>,
+        /// Keys of it that go.
+        stale: BTreeSet<String>,
+        /// The resourceVersion that it must still have; none: it must not exist.
+        over: Option<String>,
+    },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
 }
@@ -251,6 +273,10 @@ pub enum Fact {
     CertificateApplied(Arc<MailCertificate>),
     /// The workload as the API server has it now. [`WorkloadView::also`] is kept from before.
     Rolled(WorkloadView),
+    /// The Secret with a shared server's tables.
+    Sni(SniSecret),
+    /// It cannot be written yet.
+    SniWaits(String),
     /// What an endpoint showed.
     Probed {
         /// [`ProbeTarget::key`].
@@ -269,6 +295,10 @@ impl fmt::Display for Action {
                 write!(f, "write MailCertificate {name} for {}", spec.dns_names.join(", "))
             }
             Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
+            Self::ReadSni { name } => write!(f, "read the Secret {name} with the tables of names"),
+            Self::WriteSni { name, plan, .. } => {
+                write!(f, "write {} and the tables to the Secret {name}", counted(plan.files.len(), "file"))
+            }
             Self::Probe(target) => write!(f, "look at {}", target.key),
         }
     }

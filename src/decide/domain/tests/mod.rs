@@ -6,4 +6,5 @@ mod names;
 mod probes;
 mod properties;
 mod rollout;
+mod sni;
 mod verdicts;
