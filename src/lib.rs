@@ -1,5 +1,6 @@
 //! mailcert: keeps the TLS certificates of mail servers right.
 
+pub mod aia;
 pub mod api;
 pub mod cli;
 pub mod controller;

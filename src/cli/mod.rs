@@ -4,6 +4,7 @@ mod approve;
 mod cluster;
 pub mod crds;
 pub mod generate;
+mod inspect;
 mod operator;
 mod reference;
 
@@ -27,26 +28,35 @@ enum Command {
     Operator(Box<OperatorSettings>),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Say what is wrong with a certificate: in files, in a Secret, or as a server serves it
+    ///
+    /// Exit status: 0 nothing that would stop its activation, 1 something that would, 2 the input cannot be read.
+    Inspect(Box<inspect::Inspect>),
     /// Approve the staged revision of a MailCertificate
     Approve(approve::Approve),
 }
 
-/// Runs a command. Errors go to standard error, with exit status 1.
+/// Runs a command. Errors go to standard error, with exit status 1 unless the command has its own.
 pub fn run(cli: Cli) -> ExitCode {
     // Before the first TLS connection: the one crypto provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match cli.command {
-        Command::Operator(settings) => operator::run(*settings),
-        Command::Crds => crds::print(),
-        Command::Approve(command) => approve::run(&command),
+        Command::Operator(settings) => operator::run(*settings).map(done),
+        Command::Crds => crds::print().map(done),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Approve(command) => approve::run(&command).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             complain(&*error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// What a command can fail with.

@@ -229,6 +229,11 @@ impl PrivateKey {
         Self::from_der(der, Form::Pkcs8)
     }
 
+    /// Reads a key in DER, whichever of PKCS#8, PKCS#1 and SEC1 it is. The caller bounds its size.
+    pub(super) fn from_any_der(der: &[u8]) -> Result<Self, KeyError> {
+        Self::from_der(der, Form::Pkcs8).or_else(|_| Self::from_der(der, Form::Pkcs1))
+    }
+
     fn from_der(der: &[u8], form: Form) -> Result<Self, KeyError> {
         let pkcs8 = match form {
             Form::Pkcs1 => rsa_pkcs8(RsaKeyPair::from_der(der).ok()),

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Finding, Format, Input, Limits, Request, pem};
+use super::{Finding, Format, Input, Limits, Request, binary, pem, pkcs12};
 use crate::api::reasons::import as code;
 use crate::pki::{cert::Certificate, key::PrivateKey};
+
+/// The most certificates that are kept of an import.
+const CERTIFICATES: usize = 500;
+/// The most private keys.
+const KEYS: usize = 16;
 
 /// A certificate and where it was found.
 pub(super) struct FoundCertificate {
@@ -40,21 +45,12 @@ impl Material {
         let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input.bytes);
         let input = Input { name: input.name, bytes };
         match request.format {
-            Format::Pkcs12 => self.pkcs12(&input, request),
+            Format::Pkcs12 => pkcs12::take(self, &input, request),
             Format::Pem => pem::take(self, &input, request),
             Format::Auto if pem::looks_like_pem(bytes) => pem::take(self, &input, request),
-            Format::Auto => self.binary(&input, request),
+            Format::Auto => binary::take(self, &input, request),
         }
         self.inputs += 1;
-    }
-
-    fn binary(&mut self, input: &Input<'_>, _request: &Request<'_>) {
-        let message = "it is neither PEM nor a DER certificate, key or PKCS#12 file; check that it is the right file";
-        self.refuse(Finding::error(code::UNREADABLE, input.name, message));
-    }
-
-    fn pkcs12(&mut self, input: &Input<'_>, _request: &Request<'_>) {
-        self.refuse(Finding::error(code::UNREADABLE, input.name, "it is not a PKCS#12 file"));
     }
 
     /// A finding because of which something stays unknown.
@@ -73,6 +69,13 @@ impl Material {
             );
             return self.refuse(Finding::error(code::TOO_LARGE, input.name, message));
         }
+        if self.certificates.len() >= CERTIFICATES {
+            if !self.findings.iter().any(|f| f.code == code::TOO_LARGE) {
+                let message = format!("there are more than {CERTIFICATES} certificates; keep those of the chain");
+                self.refuse(Finding::error(code::TOO_LARGE, input.name, message));
+            }
+            return;
+        }
         match Certificate::read(der) {
             Ok(certificate) => {
                 if self.certificates.iter().all(|known| known.certificate.fingerprint != certificate.fingerprint) {
@@ -85,6 +88,11 @@ impl Material {
                 self.refuse(Finding::error(code::UNREADABLE, input.name, message));
             }
         }
+    }
+
+    /// Whether no further key is looked at: it is an error already.
+    pub fn has_enough_keys(&self) -> bool {
+        self.keys.len() >= KEYS
     }
 
     /// One key.

@@ -7,17 +7,24 @@
 //! Sizes and key derivations are bounded by [`Limits`] before anything is parsed or derived.
 
 mod arrange;
+mod binary;
+mod budget;
 mod finding;
 mod judge;
 mod material;
 mod names;
+mod password;
+mod pbe;
 mod pem;
+mod pkcs12;
+mod pkcs8;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use super::{cert::Certificate, chain::Chain, key::PrivateKey};
+use super::{cert::Certificate, chain::Chain, key::PrivateKey, trust::mozilla_issuer};
 
 pub use finding::{Code, Finding, Severity};
 pub use judge::{Expectation, judge};
@@ -57,7 +64,7 @@ pub struct Limits {
     pub bundle: usize,
     /// For one PKCS#12 file.
     pub pkcs12: usize,
-    /// Rounds of key derivation for one input, all of its parts together.
+    /// Rounds of one key derivation. All of an input together may take four times as many.
     pub iterations: u64,
 }
 
@@ -109,6 +116,18 @@ pub struct Imported {
     pub ca: Vec<Certificate>,
     /// Certificates that belong to none of these.
     pub left_out: Vec<Certificate>,
+}
+
+impl Imported {
+    /// What a server serves: its chain as it is, without the root that it should not send. The root is taken from there,
+    /// or from the Mozilla roots.
+    pub fn of_served(chain: Chain) -> Self {
+        let leaf = chain.leaf().clone();
+        let mut rest = chain.rest().to_vec();
+        let sent = rest.pop_if(|last| last.self_issued);
+        let root = sent.or_else(|| mozilla_issuer(rest.last().unwrap_or(&leaf)));
+        Self { chain: Some(Chain::new(leaf, rest)), ca: root.into_iter().collect(), ..Self::default() }
+    }
 }
 
 /// Reads and arranges the inputs. What could be read is returned whatever the findings are; it must not be used when

@@ -1,6 +1,6 @@
 //! PEM inputs: certificates and keys in any order, with any text around them.
 
-use super::{Finding, Input, Request, material::Material};
+use super::{Finding, Input, Request, binary, material::Material};
 use crate::api::reasons::import as code;
 use crate::pki::{
     key::{KeyError, PrivateKey},
@@ -34,7 +34,13 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
                 number += 1;
                 certificate(material, input, number, block, request);
             }
-            label if label.ends_with("PRIVATE KEY") => key(material, input, block, request),
+            label if label.ends_with("PRIVATE KEY") && !material.has_enough_keys() => {
+                key(material, input, block, request);
+            }
+            "PKCS7" => {
+                let message = "it is PKCS#7; take the certificates out of it (openssl pkcs7 -print_certs)";
+                material.refuse(Finding::error(code::UNSUPPORTED, input.name, message));
+            }
             // Parameters, requests, revocation lists: nothing that a server needs.
             _ => {}
         }
@@ -54,9 +60,25 @@ fn key(material: &mut Material, input: &Input<'_>, block: &Block<'_>, request: &
         let message = format!("its private key has {} bytes; at most {limit} are read", block.len());
         return material.refuse(Finding::error(code::TOO_LARGE, input.name, message));
     }
+    if block.has_encryption_header() {
+        return traditional(material, input);
+    }
+    if block.label == "ENCRYPTED PRIVATE KEY" {
+        return match block.decode() {
+            Ok(der) => binary::encrypted_key(material, &Input { name: input.name, bytes: &der }, request),
+            Err(error) => material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
+        };
+    }
     match PrivateKey::from_block(block) {
         Ok(key) => material.key(key, input.name.to_owned()),
         Err(KeyError::Pem(error)) => material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
         Err(error) => material.refuse(Finding::error(code::KEY_UNUSABLE, input.name, error.to_string())),
     }
+}
+
+/// OpenSSL's own encryption (RFC 1421 headers) derives the key with one round of MD5.
+fn traditional(material: &mut Material, input: &Input<'_>) {
+    let message = "its private key is encrypted in OpenSSL's old format (Proc-Type: 4,ENCRYPTED), which is too weak to be supported; \
+                   convert it (openssl pkcs8 -topk8 -v2 aes-256-cbc -in old.pem -out new.pem)";
+    material.refuse(Finding::error(code::UNSUPPORTED, input.name, message));
 }

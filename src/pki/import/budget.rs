@@ -1,0 +1,78 @@
+//! How much key derivation one input may cost.
+
+use pkcs8::pkcs5::pbes2::{Kdf, Pbkdf2Prf};
+
+use super::refusal::Refusal;
+
+/// What scrypt may take, in bytes. OpenSSL neither reads nor makes files that take more.
+const SCRYPT_MEMORY: u64 = 32 * 1024 * 1024;
+/// How many derivations with as many rounds as are allowed one input may have: the MAC, the certificates, the key, and
+/// one to spare for a try without a password.
+const PARTS: u64 = 4;
+
+/// The rounds that are left for an input. Whoever makes a file chooses the rounds, and may put many keys into it, so
+/// that each derivation is bounded, and all of them together, before they are made.
+pub(super) struct Budget {
+    limit: u64,
+    spent: u64,
+}
+
+impl Budget {
+    /// `limit` is for one derivation.
+    pub fn new(limit: u64) -> Self {
+        Self { limit, spent: 0 }
+    }
+
+    /// Takes the rounds for one derivation of `blocks` outputs of the hash.
+    pub fn take(&mut self, rounds: u64, blocks: u64) -> Result<(), Refusal> {
+        if rounds > self.limit {
+            return Err(Refusal::TooManyIterations { wanted: rounds, limit: self.limit });
+        }
+        let (wanted, limit) =
+            (self.spent.saturating_add(rounds.saturating_mul(blocks)), self.limit.saturating_mul(PARTS));
+        if wanted > limit {
+            return Err(Refusal::TooManyIterations { wanted, limit });
+        }
+        self.spent = wanted;
+        Ok(())
+    }
+
+    /// Takes what a key derivation of PBES2 costs.
+    pub fn take_kdf(&mut self, kdf: &Kdf) -> Result<(), Refusal> {
+        match kdf {
+            // The longest key has 32 bytes, which are two outputs of SHA-1 and one of anything longer.
+            Kdf::Pbkdf2(parameters) => {
+                let blocks = if parameters.prf == Pbkdf2Prf::HmacWithSha1 { 2 } else { 1 };
+                self.take(u64::from(parameters.iteration_count), blocks)
+            }
+            Kdf::Scrypt(parameters) => {
+                let (n, r) = (u64::from(parameters.cost_parameter), u64::from(parameters.block_size));
+                let wanted = n.saturating_mul(r).saturating_mul(128);
+                if wanted > SCRYPT_MEMORY {
+                    return Err(Refusal::TooMuchMemory { wanted, limit: SCRYPT_MEMORY });
+                }
+                // Four rounds of Salsa20/8 cost about as much as one of PBKDF2.
+                self.take(n.saturating_mul(r), u64::from(parameters.parallelization))
+            }
+            _ => Err(Refusal::algorithm(&kdf.oid())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_derivation_and_all_together_are_bounded() {
+        let mut budget = Budget::new(1000);
+        assert!(budget.take(1001, 1).is_err());
+        for _ in 0..3 {
+            assert_eq!(budget.take(1000, 1), Ok(()));
+        }
+        assert_eq!(budget.take(501, 2), Err(Refusal::TooManyIterations { wanted: 4002, limit: 4000 }));
+        assert_eq!(budget.take(500, 2), Ok(()));
+        assert!(budget.take(1, 1).is_err());
+        assert!(Budget::new(u64::MAX).take(u64::MAX, u64::MAX).is_ok());
+    }
+}
