@@ -1,7 +1,7 @@
 //! `mailcert export NAME`: key and certificate as files, for what cannot mount a Secret.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use zeroize::Zeroizing;
 
 use super::cluster::ClusterArgs;
+use super::judging::read_password;
 use super::{Failure, say};
 use crate::api::MailCertificate;
 use crate::pki::{ParsedBundle, Password, Profile, SecretBundle, keystore};
@@ -24,7 +25,7 @@ pub struct Export {
     /// Folder to write to
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// File with the password of the .p12, in its first line; - reads it from standard input
+    /// File with the password of the .p12; a line break at its end is not part of it
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// How the .p12 is encrypted
@@ -60,11 +61,13 @@ impl From<ProfileArg> for Profile {
 /// Exports.
 pub fn run(command: &Export) -> Result<(), Failure> {
     // Before anything is asked of the cluster: what is wrong here is told at once.
-    let password = command.password_file.as_deref().map(read_password).transpose()?;
+    let password = command.password_file.as_deref().map(password).transpose()?;
     if password.is_none() && !command.key {
-        return Err("there is nothing secret to write: give the .p12 a password with --password-file, or ask for the key \
+        return Err(
+            "there is nothing secret to write: give the .p12 a password with --password-file, or ask for the key \
                     without one with --key"
-            .into());
+                .into(),
+        );
     }
     command.cluster.run(async |client, namespace| {
         let (name, bundle) = look(client, &namespace, &command.what).await?;
@@ -80,24 +83,10 @@ pub fn run(command: &Export) -> Result<(), Failure> {
     })
 }
 
-/// The password in the first line of a file, bounded.
-pub(super) fn read_password(path: &Path) -> Result<Password, Failure> {
-    let bytes = first_line(path)?;
+/// The password of the stores to write.
+fn password(path: &Path) -> Result<Password, Failure> {
+    let bytes = read_password(path)?;
     Password::new(&bytes).map_err(|e| format!("the password in {} cannot be used: {e}", path.display()).into())
-}
-
-/// The first line of a file, without its end; `-` is standard input.
-pub(super) fn first_line(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    const MOST: u64 = 4096;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST as usize));
-    let failed = |e: std::io::Error| format!("cannot read the password from {}: {e}", path.display());
-    match path.as_os_str() == "-" {
-        true => std::io::stdin().lock().take(MOST).read_to_end(&mut bytes).map_err(failed)?,
-        false => File::open(path).map_err(failed)?.take(MOST).read_to_end(&mut bytes).map_err(failed)?,
-    };
-    let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
-    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-    Ok(Zeroizing::new(line.to_vec()))
 }
 
 /// The name for the files, and what the Secret holds.
@@ -107,7 +96,8 @@ async fn look(client: Client, namespace: &str, what: &str) -> Result<(String, Pa
         None => {
             let api: Api<MailCertificate> = Api::namespaced(client.clone(), namespace);
             let object = api.get_opt(what).await?;
-            let object = object.ok_or_else(|| format!("there is no MailCertificate {what} in namespace {namespace}"))?;
+            let object =
+                object.ok_or_else(|| format!("there is no MailCertificate {what} in namespace {namespace}"))?;
             if object.status.as_ref().is_none_or(|s| s.active.is_none()) {
                 return Err(format!("MailCertificate {what} has no certificate yet").into());
             }
@@ -191,7 +181,8 @@ mod tests {
     fn bundle() -> ParsedBundle {
         let key = PrivateKey::generate(&KeySpec::P256).unwrap();
         let subject = SubjectSpec { dns_names: vec!["mail.example.com".to_owned()], ..SubjectSpec::default() };
-        let (not_before, not_after) = ("2030-01-01T00:00:00Z".parse().unwrap(), "2030-04-01T00:00:00Z".parse().unwrap());
+        let (not_before, not_after) =
+            ("2030-01-01T00:00:00Z".parse().unwrap(), "2030-04-01T00:00:00Z".parse().unwrap());
         let spec = LeafSpec { subject, usages: vec![Usage::ServerAuth], not_before, not_after, serial: None };
         let chain = self_signed(&key, &spec).unwrap();
         SecretBundle::parse(&SecretBundle::new(&chain, &key, &[]).to_data()).unwrap()
@@ -230,15 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_a_line() {
+    fn a_password_must_be_one_that_all_can_type() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pin");
-        for (text, line) in [("1234\n", "1234"), ("1234\r\nmore", "1234"), ("1234", "1234")] {
-            fs::write(&path, text).unwrap();
-            assert_eq!(first_line(&path).unwrap().as_slice(), line.as_bytes());
-        }
         fs::write(&path, "\n").unwrap();
-        let error = read_password(&path).unwrap_err().to_string();
+        let error = password(&path).unwrap_err().to_string();
         assert_eq!(error, format!("the password in {} cannot be used: it is empty", path.display()));
     }
 }

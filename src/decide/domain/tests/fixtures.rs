@@ -211,6 +211,7 @@ impl Outside {
                 view.kind = *kind;
                 Fact::Rolled(view)
             }
+            Action::ReadSni { .. } | Action::WriteSni { .. } => Fact::SniWaits("nobody does it here".to_owned()),
             Action::Probe(target) => {
                 Fact::Probed { key: target.key.clone(), at: world.now, result: self.endpoints.clone() }
             }

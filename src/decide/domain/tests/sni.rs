@@ -57,8 +57,8 @@ fn own_names_come_first_and_wildcards_where_each_server_wants_them() {
 /// A MailDomain of the group, whose workload has run with its certificate's predecessor.
 fn world(name: &str) -> World {
     let mut object = domain(json!({"sni": {"secretName": "mail-sni"}, "endpoints": []}));
-    let mut certificate = certificate(&object);
     object.metadata.name = Some(name.to_owned());
+    let mut certificate = certificate(&object);
     certificate.metadata.name = Some(name.to_owned());
     let mut world = World::new(object.into(), NOW, CertificateView::Found(certificate.into()));
     world.workloads = vec![workload("postfix", Some(&print(&FIRST)), Progress::RolledOut)];
