@@ -14,7 +14,7 @@ N_ACME ?= 200
 DEMO ?= /tmp/mailcert-demo
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools images generate lint bench simulate-year demo demo-shell demo-down
+.PHONY: help test test-fast packages tools images generate lint bench bench-rollout simulate-year demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ lint: ## Check format and lints
 
 bench: tools ## Measure against the raw API server
 	N=$(N) N_ACME=$(N_ACME) $(CARGO) bench --locked --bench issue
+
+bench-rollout: tools images ## 20 renewals under logins, reloaded in place and restarted (as root on Linux)
+	@# Unoptimized: what is measured are the servers, the kubelet and the operator's pauses.
+	$(CARGO) bench --locked --profile dev --bench rollout
 
 simulate-year: ## A year with 200 certificates of 45 days and a CA that fails often, in virtual time
 	$(CARGO) bench --locked --bench year

@@ -5,6 +5,7 @@ mod helm;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use mailcert::decide::domain::world;
 use mailcert::issuers::cert_manager;
 use mailcert::solvers::dns01::dns_endpoint;
 use serde_json::Value;
@@ -159,6 +160,28 @@ fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
         let more = role(&["--set", &format!("{value}=true")]);
         assert_eq!(more.difference(&without).cloned().collect::<BTreeSet<_>>(), expected, "{value}");
         assert!(without.is_subset(&more));
+    }
+}
+
+#[test]
+fn pods_are_granted_as_far_as_they_are_used() {
+    let Some(helm) = helm::find() else { return };
+    let role = |args: &[&str]| {
+        let objects = objects(&helm, &[&["--set", "watchNamespaces={a}"], args].concat());
+        let role = of_kind(&objects, "Role").into_iter().find(|r| r["metadata"]["namespace"] == "a").unwrap().clone();
+        grants(&role)
+    };
+    let without = role(&[]);
+    let exec = ["/pods list", "/pods patch", "/pods/exec get", "/pods/exec create"];
+    let both = format!("{}=true,{}=true", world::RELOAD_VALUE, world::PER_POD_VALUE);
+    for (values, grants) in [
+        (format!("{}=true", world::RELOAD_VALUE), &exec[..]),
+        (format!("{}=true", world::PER_POD_VALUE), &["/pods list"]),
+        (both, &exec[..]),
+        (format!("{}=true", world::BUDGETS_VALUE), &["policy/poddisruptionbudgets list"]),
+    ] {
+        let more = role(&["--set", &values]);
+        assert_eq!(more.difference(&without).cloned().collect::<BTreeSet<_>>(), set(grants), "{values}");
     }
 }
 

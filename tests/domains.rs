@@ -12,3 +12,5 @@ mod scene;
 mod served;
 #[path = "domains/server.rs"]
 mod server;
+#[path = "domains/sni.rs"]
+mod sni;

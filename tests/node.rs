@@ -8,6 +8,8 @@
 mod ground;
 #[path = "node/permissions.rs"]
 mod permissions;
+#[path = "node/reloads.rs"]
+mod reloads;
 #[path = "node/scenes.rs"]
 mod scenes;
 
@@ -23,6 +25,9 @@ fn a_mail_server_gets_serves_and_renews_its_certificate() {
     scenes::a_restarted_operator_changes_nothing(&ground);
     scenes::a_wrong_endpoint_is_named_and_recovers(&ground);
     scenes::the_pod_is_restricted(&ground);
+    reloads::postfix_and_dovecot_load_a_certificate_without_a_restart(&ground);
+    reloads::what_goes_wrong_is_said_and_tried_again(&ground);
+    reloads::a_pod_that_goes_half_way_is_followed_by_its_successor(&ground);
     permissions::nothing_was_refused(&ground);
     calls.extend(permissions::calls(&ground));
     permissions::what_is_granted_is_called(&ground, &calls);

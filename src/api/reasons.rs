@@ -265,9 +265,11 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Pods are being replaced.
     ROLLING_OUT = "RollingOut",
+    /// A workload is held back by its order, a window, or a PodDisruptionBudget.
+    ROLLOUT_WAITING = "RolloutWaiting",
     /// A workload does not exist.
     WORKLOAD_NOT_FOUND = "WorkloadNotFound",
-    /// A workload's pods do not become available.
+    /// A workload's pods do not become available, or do not load the certificate.
     ROLLOUT_FAILED = "RolloutFailed",
     /// No workload is named.
     NO_WORKLOADS = "NoWorkloads",
@@ -289,6 +291,27 @@ words! {
     SNI_CONFLICT = "SNIConflict",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons of a MailDomain's findings.
+    domain_finding:
+    /// MailDomains that share a workload want it reloaded in different ways.
+    RELOAD_CONFLICT = "ReloadConflict",
+    /// MailDomains that share a workload want different rollouts.
+    ROLLOUT_CONFLICT = "RolloutConflict",
+    /// A workload is restarted, since it reads the Secret in a way that never follows it.
+    RESTARTED_INSTEAD = "RestartedInstead",
+    /// A reload ended the server that was to load its certificate.
+    RELOAD_ENDED_SERVER = "ReloadEndedServer",
+    /// The order names what is no workload.
+    ORDER_UNKNOWN = "OrderUnknown",
+    /// More looks are asked for than are made.
+    PROBES_LIMITED = "ProbesLimited",
+    /// The operator may not list pods.
+    PODS_FORBIDDEN = "PodsForbidden",
+    /// No pod declares the endpoint's port.
+    NO_POD = "NoPod",
 }
 
 words! {

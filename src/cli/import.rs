@@ -106,7 +106,8 @@ impl Import {
     async fn judge(&self, now: Timestamp) -> Result<(Report, Option<(Secret, MailCertificate)>), Failure> {
         let read = |name: &String| Ok((name.clone(), read_file(Path::new(name), most())?));
         let files = self.files.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
-        let inputs: Vec<Input<'_>> = files.iter().map(|(name, bytes)| Input { name, bytes: bytes.as_slice() }).collect();
+        let inputs: Vec<Input<'_>> =
+            files.iter().map(|(name, bytes)| Input { name, bytes: bytes.as_slice() }).collect();
         let (password, extra) = (self.judging.password()?, self.judging.anchors()?);
         let mut expectation = self.judging.expectation(&self.dns_names)?;
         expectation.allow.clone_from(&self.allow);

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{secrets, sni, workloads};
+use super::{pods, reloads, secrets, sni, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -46,6 +46,7 @@ impl Subject for Domains {
         }
         world.sni = sni::observe(context, &object, &own);
         world.workloads = workloads::observe(context, &object).await?;
+        world.budgets = pods::budgets(context, &object).await?;
         if let Some(certificate) = certificate.filter(|c| has_active(c) && !object.spec.endpoints.is_empty()) {
             let ca = ca_crt(context, &own.0, &certificate.spec.secret_name).await?;
             world.anchors = anchors(ca.as_deref());
@@ -66,7 +67,7 @@ impl Subject for Domains {
     }
 
     fn abreast(action: &Action) -> bool {
-        matches!(action, Action::Probe(_))
+        matches!(action, Action::Probe(_) | Action::Nudge { .. } | Action::Read { .. } | Action::Reload { .. })
     }
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
@@ -79,6 +80,15 @@ impl Subject for Domains {
             Action::ReadSni { name } => sni::read(context, &namespace, &name).await,
             Action::WriteSni { name, plan, stale, over } => {
                 sni::write(context, &namespace, &name, &plan, &stale, over.as_deref()).await
+            }
+            Action::Nudge { pod, uid, value } => Ok(reloads::nudge(context, &namespace, &pod, &uid, &value).await),
+            Action::Read { pod, uid, secret, places } => {
+                let result = reloads::read(context, &namespace, &pod, &places).await;
+                Ok(Fact::Read { uid, secret, result })
+            }
+            Action::Reload { pod, uid, ip, steps } => {
+                let result = reloads::reload(context, &namespace, &pod, ip.as_deref(), &steps).await;
+                Ok(Fact::Reloaded { uid, at: Context::now(), result })
             }
             Action::Probe(target) => Ok(probe(context, target).await),
         }
@@ -165,6 +175,9 @@ async fn probe(context: &Context, target: ProbeTarget) -> Fact {
         tls: target.tls,
         address: target.address.clone(),
         port: target.port,
+        sni: target.sni,
+        algorithm: target.algorithm,
+        proxy_protocol: target.proxy_protocol,
         ..Target::new(target.protocol, target.host.clone(), target.ehlo_name.clone())
     };
     let result = context.prober.look(&look).await;

@@ -4,10 +4,14 @@ use kube::ResourceExt;
 
 use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
+use super::workloads::kind_name;
 use crate::api::certificate::IssuerRef;
 use crate::api::{MailCertificate, MailDomain, MailIssuer};
 use crate::decide::domain::world::CertificateView;
 use crate::decide::issuer::account_key_secret;
+
+/// In place of a name: a selector.
+const ANY: &str = "*";
 
 /// Who refers to what, by the specs as they are watched.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub struct Relations {
     pub sni: Index<Key>,
     /// Namespace to its MailDomains.
     pub domains_in: Index<String>,
+    /// Workload, as `Deployment/name` or `Deployment/*` for a selector, to the MailDomains that name it.
+    pub workloads: Index<Key>,
     /// MailIssuer to the MailDomains whose template names it.
     pub templates: Index<Key>,
     /// Secret to the MailIssuers that use it.
@@ -71,6 +77,11 @@ impl Relations {
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
         self.sni.set(&key, object.spec.sni.as_ref().map(|s| (key.0.clone(), s.secret_name.clone())));
+        let workloads = object.spec.workloads.iter().map(|w| {
+            let name = w.name.as_deref().unwrap_or(ANY);
+            (key.0.clone(), format!("{}/{name}", kind_name(w.kind)))
+        });
+        self.workloads.set(&key, workloads);
         let template = object.spec.certificate.template.as_ref();
         self.templates.set(&key, template.and_then(|t| t.issuer_ref.as_ref()).map(|at| issuer_key(at, &key.0)));
     }
@@ -80,13 +91,41 @@ impl Relations {
         self.domains.remove(key);
         self.domains_in.remove(key);
         self.sni.remove(key);
+        self.workloads.remove(key);
         self.templates.remove(key);
     }
 
-    /// The MailDomains that share a server with one, itself among them, by name: the first writes its tables.
-    pub fn sharing(&self, domain: &Key) -> Vec<Key> {
+    /// The MailDomains that share a server's tables with one, itself among them, by name: the first writes them.
+    pub fn sni_group(&self, domain: &Key) -> Vec<Key> {
         let mut all: Vec<Key> = self.sni.targets(domain).iter().flat_map(|secret| self.sni.of(secret)).collect();
         all.sort();
+        all
+    }
+
+    /// The MailDomains that may name a workload: those that select by label have to be asked.
+    pub fn naming(&self, namespace: &str, kind: &str, name: &str) -> Vec<Key> {
+        let of = |name: &str| self.workloads.of(&(namespace.to_owned(), format!("{kind}/{name}")));
+        let mut all = of(name);
+        all.extend(of(ANY));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The other MailDomains that may name one of its workloads.
+    pub fn sharing(&self, domain: &MailDomain) -> Vec<Key> {
+        let own = key(domain);
+        let mut all = Vec::new();
+        for workload in &domain.spec.workloads {
+            let kind = kind_name(workload.kind);
+            match &workload.name {
+                Some(name) => all.extend(self.naming(&own.0, kind, name)),
+                None => all.extend(self.domains_in.of(&own.0)),
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all.retain(|key| *key != own);
         all
     }
 

@@ -87,14 +87,26 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
-            if let Some(writer) = self.relations.sharing(&domain).first() {
+            if let Some(writer) = self.relations.sni_group(&domain).first() {
                 self.kinds.domains.trigger(writer);
             }
+            if let Some(object) = self.kinds.domains.get(&domain) {
+                self.tell_sharers(&object);
+            }
+        }
+    }
+}
+
+impl Watching {
+    /// One of those that share a workload sees to it, and the others say how far it is.
+    fn tell_sharers(&self, domain: &MailDomain) {
+        for other in self.relations.sharing(domain) {
+            self.kinds.domains.trigger(&other);
         }
     }
 
     /// Those that share a server: a change of one changes the tables, and all wait for what the writer says.
-    fn tell_sharing(&self, own: &Key, others: impl IntoIterator<Item = Key>) {
+    fn tell_group(&self, own: &Key, others: impl IntoIterator<Item = Key>) {
         others.into_iter().filter(|other| other != own).for_each(|other| self.kinds.domains.trigger(&other));
     }
 }
@@ -122,12 +134,13 @@ impl Watching {
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         let own = key(object);
-        let before = self.relations.sharing(&own);
+        let before = self.relations.sni_group(&own);
         self.relations.domain(object);
-        let sharing = self.relations.sharing(&own);
+        let sharing = self.relations.sni_group(&own);
         if news || before != sharing || sharing.first() == Some(&own) {
-            self.tell_sharing(&own, before.into_iter().chain(sharing));
+            self.tell_group(&own, before.into_iter().chain(sharing));
         }
+        self.tell_sharers(object);
         self.tell_certificate(object);
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
         if let Some(issuer) = issuer.filter(|_| news) {
@@ -140,9 +153,9 @@ impl Watcher<MailDomain> for Watching {
             self.kinds.certificates.trigger(&certificate);
         }
         self.dependents.forget(key);
-        let sharing = self.relations.sharing(key);
+        let sharing = self.relations.sni_group(key);
         self.relations.domain_gone(key);
-        self.tell_sharing(key, sharing);
+        self.tell_group(key, sharing);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }
 }

@@ -1,6 +1,6 @@
 //! Deployments, StatefulSets and DaemonSets of a MailDomain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -11,14 +11,37 @@ use serde_json::json;
 
 use super::context::Context;
 use super::pass::PassError;
+use super::pods;
 use super::relations::key;
-use crate::api::domain::{MailDomain, Workload, WorkloadKind};
+use crate::api::domain::{MailDomain, Reload, Workload, WorkloadKind};
 use crate::api::keys;
-use crate::decide::domain::world::{CertificateView, WorkloadView};
+use crate::decide::domain::world::{CertificateView, Sharer, WorkloadView};
 
 /// Whether a MailDomain names this workload.
 pub fn names(domain: &MailDomain, kind: &str, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    domain.spec.workloads.iter().any(|w| {
+    naming(domain, kind, name, labels).next().is_some()
+}
+
+/// How a MailDomain wants the pods of this workload to load a certificate: a restart where it says nothing.
+fn reloads(domain: &MailDomain, kind: &str, name: &str, labels: &BTreeMap<String, String>) -> Vec<Reload> {
+    let restart = || Reload { restart: Some(Default::default()), ..Reload::default() };
+    let mut all: Vec<Reload> = Vec::new();
+    for workload in naming(domain, kind, name, labels) {
+        let reload = workload.reload.clone().unwrap_or_else(restart);
+        if !all.contains(&reload) {
+            all.push(reload);
+        }
+    }
+    all
+}
+
+fn naming<'a>(
+    domain: &'a MailDomain,
+    kind: &'a str,
+    name: &'a str,
+    labels: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = &'a Workload> {
+    domain.spec.workloads.iter().filter(move |w| {
         kind_name(w.kind) == kind
             && match (&w.name, &w.selector) {
                 (Some(wanted), _) => wanted == name,
@@ -46,29 +69,37 @@ pub async fn observe(context: &Context, domain: &MailDomain) -> Result<Vec<Workl
             }
         }
     }
-    let sharers = sharers(context, domain);
     for (view, labels) in &mut found {
-        view.also = sharers
-            .iter()
-            .filter(|(other, _)| names(other, kind_name(view.kind), &view.name, labels))
-            .map(|(_, fingerprint)| fingerprint.clone())
-            .collect::<BTreeSet<_>>();
+        view.reloads = reloads(domain, kind_name(view.kind), &view.name, labels);
+        view.shared = sharers(context, domain, view, labels);
+        view.pods = pods::observe(context, domain, view).await?;
     }
     Ok(found.into_iter().map(|(view, _)| view).collect())
 }
 
-/// The other MailDomains of the namespace, with the fingerprint of their active certificate.
-fn sharers(context: &Context, domain: &MailDomain) -> Vec<(std::sync::Arc<MailDomain>, String)> {
+/// The other MailDomains of the namespace that name this workload and have a certificate.
+fn sharers(
+    context: &Context,
+    domain: &MailDomain,
+    view: &WorkloadView,
+    labels: &BTreeMap<String, String>,
+) -> Vec<Sharer> {
     let own = key(domain);
-    let others = context.relations.domains_in.of(&own.0).into_iter().filter(|k| *k != own);
-    let others = others.filter_map(|k| context.kinds.domains.get(&k));
-    others
+    let kind = kind_name(view.kind);
+    let mut sharers: Vec<Sharer> = context
+        .relations
+        .naming(&own.0, kind, &view.name)
+        .into_iter()
+        .filter(|k| *k != own)
+        .filter_map(|k| context.kinds.domains.get(&k))
+        .filter(|other| other.metadata.deletion_timestamp.is_none() && names(other, kind, &view.name, labels))
         .filter_map(|other| {
             let certificate = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&other)))?;
-            let active = certificate.status.as_ref()?.active.as_ref()?;
-            Some((other, active.fingerprint_sha256.clone()))
+            Sharer::of(&other, &certificate, &view.title(), reloads(&other, kind, &view.name, labels))
         })
-        .collect()
+        .collect();
+    sharers.sort_by(|a, b| a.name.cmp(&b.name));
+    sharers
 }
 
 async fn look<W>(
@@ -137,7 +168,8 @@ where
     Ok(view(&patched))
 }
 
-fn kind_name(kind: WorkloadKind) -> &'static str {
+/// `Deployment`.
+pub fn kind_name(kind: WorkloadKind) -> &'static str {
     match kind {
         WorkloadKind::Deployment => "Deployment",
         WorkloadKind::StatefulSet => "StatefulSet",

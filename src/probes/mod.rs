@@ -16,6 +16,7 @@ mod pop3;
 pub(crate) mod possession;
 mod preamble;
 mod prober;
+mod proxy;
 mod sieve;
 mod sighting;
 mod smtp;
@@ -30,8 +31,6 @@ pub use target::{Limits, Target};
 use crate::api::endpoint::TlsMode;
 use line::{Deadline, Lines};
 use std::net::SocketAddr;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 /// Looks at an endpoint once and gives what it serves.
 ///
@@ -56,8 +55,8 @@ async fn look_at(
 ) -> Result<Sighting, LookError> {
     let (mut stream, address) = connect::connect(addresses, deadline).await?;
     let mut preamble = preamble::preamble(target.protocol, &target.ehlo_name);
-    if target.proxy_protocol {
-        send_proxy_header(&mut stream, deadline).await?;
+    if let Some(version) = target.proxy_protocol {
+        proxy::send(&mut stream, version, deadline).await?;
     }
     if target.tls == TlsMode::StartTLS {
         let preamble = preamble.as_deref_mut().ok_or(LookError::StartTlsNotSupported)?;
@@ -67,16 +66,4 @@ async fn look_at(
     let sighting = tls::sighting(&stream, address)?;
     preamble::leave(stream, preamble, target.tls, limits).await;
     Ok(sighting)
-}
-
-/// Sends the PROXY protocol's version 1 header (HAProxy, proxy-protocol.txt section 2.1) that tells our own addresses:
-/// a listener that expects it reads nothing else first.
-async fn send_proxy_header(stream: &mut TcpStream, deadline: &Deadline) -> Result<(), LookError> {
-    let send = async {
-        let (own, peer) = (stream.local_addr()?, stream.peer_addr()?);
-        let family = if own.is_ipv4() { "TCP4" } else { "TCP6" };
-        let header = format!("PROXY {family} {} {} {} {}\r\n", own.ip(), peer.ip(), own.port(), peer.port());
-        stream.write_all(header.as_bytes()).await
-    };
-    deadline.within(Step::Banner, send).await?.map_err(|error| LookError::connection_lost(Step::Banner, &error))
 }

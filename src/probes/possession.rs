@@ -7,15 +7,23 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{
     CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
 };
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 
+use crate::api::domain::ServedAlgorithm;
 use crate::pki::Certificate;
 
 /// Verifies the handshake's signature and nothing else: the chain is the caller's to judge, and a look must be able to
 /// see a certificate that is expired, of another name or of an unknown CA.
 #[derive(Debug)]
-struct ProofOfPossession(Arc<CryptoProvider>);
+struct ProofOfPossession {
+    provider: Arc<CryptoProvider>,
+    /// The only algorithm to take.
+    algorithm: Option<ServedAlgorithm>,
+}
 
 impl ServerCertVerifier for ProofOfPossession {
     fn verify_server_cert(
@@ -35,7 +43,7 @@ impl ServerCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, leaf, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, leaf, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -44,7 +52,7 @@ impl ServerCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         match verify_tls13_signature(message, leaf, signature, algorithms) {
             // webpki refuses a critical extension that it does not know, such as the acmeIdentifier of tls-alpn-01.
             Err(error @ rustls::Error::InvalidCertificate(CertificateError::Other(_))) => {
@@ -57,7 +65,29 @@ impl ServerCertVerifier for ProofOfPossession {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        schemes.retain(|scheme| self.algorithm.is_none_or(|algorithm| is_of(*scheme, algorithm)));
+        schemes
+    }
+}
+
+fn is_of(scheme: SignatureScheme, algorithm: ServedAlgorithm) -> bool {
+    match algorithm {
+        ServedAlgorithm::RSA => matches!(
+            scheme,
+            SignatureScheme::RSA_PKCS1_SHA256
+                | SignatureScheme::RSA_PKCS1_SHA384
+                | SignatureScheme::RSA_PKCS1_SHA512
+                | SignatureScheme::RSA_PSS_SHA256
+                | SignatureScheme::RSA_PSS_SHA384
+                | SignatureScheme::RSA_PSS_SHA512
+        ),
+        ServedAlgorithm::ECDSA => matches!(
+            scheme,
+            SignatureScheme::ECDSA_NISTP256_SHA256
+                | SignatureScheme::ECDSA_NISTP384_SHA384
+                | SignatureScheme::ECDSA_NISTP521_SHA512
+        ),
     }
 }
 
@@ -66,11 +96,29 @@ impl ServerCertVerifier for ProofOfPossession {
 /// # Errors
 /// When the crypto provider lacks the protocol versions.
 pub(crate) fn client_config(versions: &[&'static SupportedProtocolVersion]) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    client_config_for(versions, None)
+}
+
+/// As [`client_config`], for a client that takes only keys of that algorithm.
+///
+/// # Errors
+/// When the crypto provider lacks the protocol versions.
+pub(crate) fn client_config_for(
+    versions: &[&'static SupportedProtocolVersion],
+    algorithm: Option<ServedAlgorithm>,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    // Up to TLS 1.2 the suite names the algorithm as well.
+    provider.cipher_suites.retain(|suite| match (algorithm, suite) {
+        (Some(algorithm), SupportedCipherSuite::Tls12(suite)) => suite.sign.iter().any(|s| is_of(*s, algorithm)),
+        _ => true,
+    });
+    let provider = Arc::new(provider);
+    let verifier = ProofOfPossession { provider: provider.clone(), algorithm };
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(ProofOfPossession(provider)))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     // A resumed session shows no certificate.
     config.resumption = Resumption::disabled();

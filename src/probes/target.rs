@@ -1,6 +1,7 @@
 //! Where to look, and how long and how much to listen.
 
 use super::error::{LookError, Printable};
+use crate::api::domain::{ProxyProtocol, ServedAlgorithm};
 use crate::api::endpoint::{Protocol, TlsMode};
 use rustls_pki_types::ServerName;
 use std::time::Duration;
@@ -26,8 +27,10 @@ pub struct Target {
     /// Whether to send `host` as SNI. `false` shows what a client without SNI is served. An IP address is never sent
     /// (RFC 6066 section 3).
     pub sni: bool,
-    /// Whether the listener expects a PROXY protocol header before everything else.
-    pub proxy_protocol: bool,
+    /// The only algorithm of keys to take; `None`: any.
+    pub algorithm: Option<ServedAlgorithm>,
+    /// The PROXY protocol header that the listener expects before everything else.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 impl Target {
@@ -41,7 +44,8 @@ impl Target {
             port: protocol.default_port(),
             ehlo_name: ehlo_name.into(),
             sni: true,
-            proxy_protocol: false,
+            algorithm: None,
+            proxy_protocol: None,
         }
     }
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-fn config(sni: bool) -> Result<ClientConfig, rustls::Error> {
-    let mut config = possession::client_config(rustls::ALL_VERSIONS)?;
-    config.enable_sni = sni;
+fn config(target: &Target) -> Result<ClientConfig, rustls::Error> {
+    let mut config = possession::client_config_for(rustls::ALL_VERSIONS, target.algorithm)?;
+    config.enable_sni = target.sni;
     Ok(config)
 }
 
@@ -23,7 +23,7 @@ pub(super) async fn handshake(
     target: &Target,
     deadline: &Deadline,
 ) -> Result<TlsStream<TcpStream>, LookError> {
-    let config = config(target.sni).map_err(|error| failed(&error.to_string()))?;
+    let config = config(target).map_err(|error| failed(&error.to_string()))?;
     let connecting = TlsConnector::from(Arc::new(config)).connect(target.server_name()?, stream);
     deadline.within(Step::Handshake, connecting).await?.map_err(|error| describe(&error))
 }

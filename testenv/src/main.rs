@@ -78,7 +78,8 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND].concat())
+    let all = [packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::JAVA, &packages::SERVERS];
+    packages::install(&all.concat())
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

@@ -39,6 +39,15 @@ pub const IMAGES: [Package; 3] =
 /// BIND 9, and the programs that ask it and change what it serves.
 pub const BIND: [Package; 3] =
     [package("bind9", "named"), package("bind9-dnsutils", "nsupdate"), package("iproute2", "ip")];
+/// Java, as mail servers written in it need it.
+pub const JAVA: [Package; 1] = [package("openjdk-17-jdk-headless", "keytool")];
+/// Mail servers that run next to a test, without a node.
+pub const SERVERS: [Package; 4] = [
+    package("postfix", "postfix"),
+    package("dovecot-core", "dovecot"),
+    package("dovecot-imapd", "/usr/lib/dovecot/imap"),
+    package("openssl", "openssl"),
+];
 
 impl Package {
     fn installed(&self) -> bool {
@@ -100,11 +109,15 @@ pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("installing {}", missing.join(" "));
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
-    if missing.contains(&"bind9") {
-        // Only the program is wanted. The service that comes with it would take port 53 of every address, also of those
-        // that tests add; where there is no systemd, it does not run.
-        let mut systemctl = Command::new("systemctl");
-        let _ = systemctl.args(["disable", "--now", "named.service"]).stdin(Stdio::null()).output();
+    // Only the programs are wanted. The services that come with them would take ports of every address, also of those
+    // that tests add; where there is no systemd, they do not run.
+    for (package, service) in
+        [("bind9", "named.service"), ("postfix", "postfix.service"), ("dovecot-core", "dovecot.service")]
+    {
+        if missing.contains(&package) {
+            let mut systemctl = Command::new("systemctl");
+            let _ = systemctl.args(["disable", "--now", service]).stdin(Stdio::null()).output();
+        }
     }
     Ok(())
 }

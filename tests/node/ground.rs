@@ -54,7 +54,7 @@ impl Ground {
         helm.args(["upgrade", "--install", "mailcert"]).arg(checkout().join("charts/mailcert"));
         helm.args(["--namespace", SYSTEM, "--set-string", "image.tag=1", "--set"]).arg(
             "image.repository=localhost/mailcert,image.pullPolicy=Never,challengeService.type=LoadBalancer,\
-             http01.ingress.enabled=false,bind.namespaces={mail}",
+             http01.ingress.enabled=false,bind.namespaces={mail},reload.exec.enabled=true",
         );
         helm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = self.cluster.exec(helm);

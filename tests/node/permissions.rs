@@ -15,6 +15,7 @@ const SELDOM: &[(&str, &str, &str)] = &[
     ("patch", "statefulsets", "a MailDomain that names one"),
     ("get", "daemonsets", "a MailDomain that names one"),
     ("patch", "daemonsets", "a MailDomain that names one"),
+    ("create", "pods/exec", "an API server of 1.35 or later"),
     ("patch", "events", "an Event that comes again"),
     ("get", "namespaces", "an issuer whose allowedNamespaces has a selector"),
 ];

@@ -3,7 +3,7 @@
 use crate::ground::{Ground, MAIL, SYSTEM, condition, text};
 use serde_json::{Value, json};
 
-const PORTS: [(&str, u16); 8] = [
+pub const PORTS: [(&str, u16); 8] = [
     ("SMTP", 25),
     ("Submission", 587),
     ("Submissions", 465),
@@ -33,7 +33,7 @@ pub fn issued_and_served(ground: &Ground) {
     assert_eq!(keys, ["ca.crt", "tls-combined.pem", "tls.crt", "tls.key"]);
 }
 
-fn all_ports_serve(ground: &Ground, fingerprint: &str) {
+pub fn all_ports_serve(ground: &Ground, fingerprint: &str) {
     for (protocol, port) in PORTS {
         assert_eq!(ground.served(protocol, port), fingerprint, "{protocol} on port {port}");
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the servers and helpers here are tests too")]
 
+mod apart;
 mod family;
 mod quirks;
 mod server;
@@ -83,6 +84,7 @@ async fn a_good_server_gives_exactly_the_chain_served() {
                 plain: family.commands().into_iter().map(str::to_owned).collect(),
                 farewell: Some(family.farewell.into()),
                 sni: Some("mail.example.com".into()),
+                bytes: Vec::new(),
                 interrupted: false,
                 closed_cleanly: true,
             };

@@ -3,6 +3,7 @@
 use crate::family::STARTTLS;
 use crate::server::{Act, Identity, Server, say};
 use crate::{PATIENCE, limits, look_in, starttls, target};
+use mailcert::api::domain::ProxyProtocol;
 use mailcert::api::endpoint::{Protocol, TlsMode};
 use mailcert::probes::{ConnectFailure, Limits, LookError, Prober, Step, Target};
 use std::sync::Arc;
@@ -131,13 +132,29 @@ async fn a_proxy_header_comes_first() {
     let mut script = vec![Act::Hear];
     script.extend(STARTTLS[3].good(&identity));
     let server = Server::play(script).await;
-    let target = Target { proxy_protocol: true, ..target(Protocol::IMAP, TlsMode::StartTLS, &server) };
+    let target =
+        Target { proxy_protocol: Some(ProxyProtocol::V1), ..target(Protocol::IMAP, TlsMode::StartTLS, &server) };
     assert_eq!(look_in(PATIENCE, &target).await.unwrap().chain, identity.chain);
     let port = server.address.port().to_string();
     let heard = server.heard().await.plain;
     let words: Vec<_> = heard[0].split(' ').collect();
     assert_eq!((&words[..4], words[5]), (&["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"][..], port.as_str()));
     assert_eq!(heard[1..], ["a1 CAPABILITY", "a2 STARTTLS"]);
+}
+
+#[tokio::test]
+async fn a_binary_proxy_header_comes_first() {
+    let identity = Arc::new(Identity::with_chain(1));
+    let mut script = vec![Act::HearBytes];
+    script.extend(STARTTLS[3].good(&identity));
+    let server = Server::play(script).await;
+    let target =
+        Target { proxy_protocol: Some(ProxyProtocol::V2), ..target(Protocol::IMAP, TlsMode::StartTLS, &server) };
+    assert_eq!(look_in(PATIENCE, &target).await.unwrap().chain, identity.chain);
+    let port = server.address.port().to_be_bytes();
+    let bytes = server.heard().await.bytes;
+    let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01";
+    assert_eq!((&bytes[..24], &bytes[26..]), (&start[..], &port[..]));
 }
 
 #[tokio::test]

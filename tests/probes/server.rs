@@ -99,6 +99,8 @@ impl ResolvesServerCert for Resolver {
 pub struct Heard {
     /// Lines in plaintext.
     pub plain: Vec<String>,
+    /// What came without lines.
+    pub bytes: Vec<u8>,
     /// The line inside TLS.
     pub farewell: Option<String>,
     /// The name in the ClientHello.
@@ -151,7 +153,9 @@ async fn perform(mut stream: BufReader<TcpStream>, script: Vec<Act>, heard: &Arc
                 heard.lock().unwrap().plain.push(line.trim_end().to_owned());
             }
             Act::HearBytes => {
-                let length = stream.fill_buf().await?.len();
+                let bytes = stream.fill_buf().await?.to_vec();
+                let length = bytes.len();
+                heard.lock().unwrap().bytes = bytes;
                 stream.consume(length);
             }
             Act::Silence => {

@@ -93,6 +93,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [dnsendpoints]
   verbs: [get, list, create, update, delete]
 {{- end }}
+{{- if .Values.reload.exec.enabled }}
+# Reloads in place. Patch: an annotation that has the kubelet bring a changed Secret in at once. Get: API servers before
+# 1.35 ask for no more to run a command.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, patch]
+- apiGroups: [""]
+  resources: [pods/exec]
+  verbs: [get, create]
+{{- else if .Values.probe.perPod.enabled }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+{{- end }}
+{{- if .Values.rollout.disruptionBudgets.enabled }}
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [list]
+{{- end }}
 {{- if .Values.certManager.enabled }}
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]

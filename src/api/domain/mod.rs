@@ -11,9 +11,17 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::certificate::{CertificateOptions, Import, IssuerRef, LegacyName};
+use crate::api::certificate::{CertificateOptions, Finding, Import, IssuerRef, LegacyName};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::api::schema;
+
+pub mod probe;
+pub mod reload;
+pub mod rollout;
+
+pub use probe::{EndpointStatus, EndpointVerdict, Probe, ProxyProtocol, ServedAlgorithm};
+pub use reload::{PodReload, PodReloadState, Preset, Reload};
+pub use rollout::{DisruptionBudgets, Rollout, RolloutState, WorkloadStatus};
 
 /// A mail domain: its host names, its certificate, the workloads that serve it and the endpoints to prove.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -57,10 +65,13 @@ pub struct MailDomainSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub endpoints: Vec<Endpoint>,
-    /// What is restarted when the certificate changes.
+    /// What takes up the certificate when it changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub workloads: Vec<Workload>,
+    /// When, in which order and how many of them at once.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// How endpoints are probed.
     #[serde(default)]
     pub probe: Probe,
@@ -154,9 +165,16 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub address: Option<String>,
+    /// The port in the pods, where it is another one than `port`: for `probe.perPod`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub pod_port: Option<i32>,
+    /// The header that the listener wants before everything else, if it wants one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
-/// Pods that serve the certificate. Restarted by an annotation on the pod template when it changes.
+/// Pods that serve the certificate.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(validation = Rule::new("has(self.name) != has(self.selector)").message("exactly one of name and selector must be set"))]
 pub struct Workload {
@@ -169,6 +187,9 @@ pub struct Workload {
     /// Labels of the workloads (not of their pods).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
+    /// How its pods come to load a new certificate. Default: they are restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
 }
 
 /// A kind of workload.
@@ -180,34 +201,6 @@ pub enum WorkloadKind {
     StatefulSet,
     /// apps/v1 DaemonSet.
     DaemonSet,
-}
-
-/// How endpoints are probed.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Probe {
-    /// Time between two looks at an endpoint that serves what it should, in Go syntax. One that does not is looked at
-    /// sooner: after 10 s, then at growing intervals up to this one. Default: 1h.
-    #[serde(default = "Probe::default_interval")]
-    #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('168h')").message("interval must be between 30s and 168h"))]
-    pub interval: kube::core::Duration,
-    /// The name said in EHLO (RFC 5321, section 4.1.1.1). Default: `mailcert.<domain>`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST_PATTERN))]
-    pub ehlo_name: Option<String>,
-}
-
-impl Probe {
-    fn default_interval() -> kube::core::Duration {
-        std::time::Duration::from_secs(3600).into()
-    }
-}
-
-impl Default for Probe {
-    fn default() -> Self {
-        Self { interval: Self::default_interval(), ehlo_name: None }
-    }
 }
 
 /// What was found out about a mail domain.
@@ -233,6 +226,9 @@ pub struct MailDomainStatus {
     /// How far each workload has come.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<WorkloadStatus>,
+    /// What is wrong, or soon will be, and stops nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// What is published in DNS, and what is safe by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsStatus>,
@@ -255,60 +251,7 @@ pub struct DomainCertificateStatus {
     /// When it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
-}
-
-/// What an endpoint serves.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct EndpointStatus {
-    /// Protocol, host and port (`IMAPS mail.example.com:993`).
-    pub endpoint: String,
-    /// `Served`, or `Problem`.
-    pub verdict: EndpointVerdict,
-    /// A word of RFC 8460, section 4.3, where one fits (`certificate-host-mismatch`), else one of ours.
-    pub reason: String,
-    /// What is wrong and what to do.
+    /// Since when it has not been served by every endpoint. Not set while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// SHA-256 over the DER of the leaf that was served, in lower-case hex.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub served_fingerprint: Option<String>,
-    /// When this verdict was reached. Later looks that find the same leave it unchanged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checked_at: Option<Time>,
-}
-
-/// Whether an endpoint serves the active certificate.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointVerdict {
-    /// It does: same leaf, valid chain, right name.
-    Served,
-    /// It does not.
-    Problem,
-}
-
-/// How far a workload has come.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkloadStatus {
-    /// Kind and name (`Deployment/postfix`).
-    pub workload: String,
-    /// `RolledOut`, `RollingOut`, `Failed` or `NotFound`.
-    pub state: RolloutState,
-    /// What is wrong and what to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// The state of a rollout.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RolloutState {
-    /// Every pod runs with the active certificate's annotation and is available.
-    RolledOut,
-    /// Pods are being replaced.
-    RollingOut,
-    /// Pods do not become available, or the update strategy waits for a person.
-    Failed,
-    /// There is no such workload.
-    NotFound,
+    pub unserved_since: Option<Time>,
 }

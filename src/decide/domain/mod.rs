@@ -1,19 +1,25 @@
 //! MailDomain: which names its certificate needs, who is to be restarted, what is to be probed, and what that proves.
 //!
-//! The order of a pass: the own MailCertificate gets its spec; workloads whose pod template does not name the active
-//! certificate are restarted; when no restart is under way, the endpoints that are due are looked at. What works is
+//! The order of a pass: the own MailCertificate gets its spec; workloads that have not taken up the active certificate
+//! are restarted or reloaded; when none of that is under way, the endpoints that are due are looked at. What works is
 //! kept: a problem in the spec stops none of the steps that can be done without it.
 
+pub mod hold;
+pub mod method;
 pub mod names;
+pub mod pods;
+pub mod sharing;
 pub mod sni;
 pub mod verdict;
 pub mod workload;
 pub mod world;
 
 mod certificate;
+mod in_place;
 mod probes;
 mod rollout;
 mod status;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +32,8 @@ use crate::api::domain::MailDomainStatus;
 use crate::decide::Decision;
 
 use certificate::Certificate;
+use rollout::Rollout;
+use targets::Targets;
 
 /// What is to be done about a MailDomain, and what is to be said about it. The same world always gives the same
 /// decision; a decision without actions has the status to write.
@@ -40,18 +48,28 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     actions.extend(certificate::apply(world, &names));
     let group = sni::Group::of(world);
     actions.extend(group.as_ref().and_then(sni::Group::step));
-    // Pods that were restarted before would not have in the tables what they were restarted for.
-    if group.as_ref().is_none_or(sni::Group::lets_roll) {
-        actions.extend(rollout::rolls(world, &certificate));
+    let mut rollout = Rollout::of(world, &certificate);
+    // Pods that took it up before the tables are written would not have in them what they took it up for.
+    if !group.as_ref().is_none_or(sni::Group::lets_roll) {
+        rollout.actions.clear();
     }
-    let judgements: Vec<_> = names.targets.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
-    let probes = probes::Plan::of(world, &names, &certificate, &judgements);
+    let is_paused = rollout.is_rolling() || !rollout.actions.is_empty();
+    actions.append(&mut rollout.actions);
+    let targets = Targets::of(world, &names, &certificate);
+    let judgements: Vec<_> = targets.list.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
+    let probes = probes::Plan::of(world, &targets.list, &certificate, &judgements, is_paused);
     actions.extend(probes.due().map(Action::Probe));
-    let status = status::status(world, &names, &certificate, judgements);
-    Decision { actions, status, wake: wake(world, &certificate, &probes) }
+    let wake = wake(world, &certificate, &rollout, &probes);
+    let status = status::status(world, &names, &certificate, rollout, targets, judgements);
+    Decision { actions, status, wake }
 }
 
-fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>) -> Option<Timestamp> {
+fn wake(
+    world: &World,
+    certificate: &Certificate<'_>,
+    rollout: &Rollout,
+    probes: &probes::Plan<'_>,
+) -> Option<Timestamp> {
     let second = SignedDuration::from_secs(1);
     // A permission that is granted causes no event.
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
@@ -60,7 +78,13 @@ fn wake(world: &World, certificate: &Certificate<'_>, probes: &probes::Plan<'_>)
     let sni = sni.map(|_| later(world.now, SignedDuration::from_secs(10)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
-    dates.chain(permission).chain(sni).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+    dates
+        .chain(permission)
+        .chain(sni)
+        .chain(rollout.wake)
+        .chain(probes.wake())
+        .min()
+        .map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -86,6 +110,15 @@ impl World {
                 if let Some(view) = &mut self.sni {
                     view.waits = Some(why);
                 }
+            }
+            Fact::Nudged(uid) => {
+                self.done.nudged.insert(uid);
+            }
+            Fact::Read { uid, secret, result } => {
+                self.done.read.insert((uid, secret), result);
+            }
+            Fact::Reloaded { uid, at, result } => {
+                self.done.reloaded.insert(uid, (at, result));
             }
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
         }

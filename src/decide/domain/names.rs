@@ -94,6 +94,10 @@ impl Reading {
             address,
             port,
             ehlo_name: ehlo_name.to_owned(),
+            pod_port: endpoint.pod_port.and_then(|p| u16::try_from(p).ok()).unwrap_or(port),
+            sni: true,
+            algorithm: None,
+            proxy_protocol: endpoint.proxy_protocol,
         };
         if self.out.targets.iter().all(|t| t.key != target.key) {
             self.out.targets.push(target);

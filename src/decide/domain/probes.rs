@@ -12,9 +12,10 @@ use crate::decide::jitter;
 
 use super::certificate::Certificate;
 use super::later;
-use super::names::{Names, names};
+use super::names::names;
 use super::rollout;
-use super::verdict::{Judgement, judge};
+use super::targets::Targets;
+use super::verdict::{Judgement, judge, judge_other};
 use super::world::{Look, LookFailure, ProbeTarget, Served, Sighting, World};
 
 /// Pause after the first look that found a problem. Doubles with each further one.
@@ -43,16 +44,16 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub fn of(
         world: &'a World,
-        names: &'a Names,
+        targets: &'a [ProbeTarget],
         certificate: &Certificate<'_>,
         judgements: &[Option<Judgement>],
+        is_rolling: bool,
     ) -> Self {
         let is_open = certificate.active.is_some() && world.forbidden.is_none();
-        let targets = names.targets.iter().zip(judgements).filter(|_| is_open);
+        let targets = targets.iter().zip(judgements).filter(|_| is_open);
         let templates = rollout::templates(world);
         let next = targets.map(|(t, j)| (t, next_look(world, certificate, t, j.as_ref(), &templates))).collect();
-        let is_about_to = !rollout::rolls(world, certificate).is_empty();
-        let is_paused = is_about_to || (rollout::is_rolling(world, certificate) && !lasts_too_long(world));
+        let is_paused = is_rolling && !lasts_too_long(world);
         Self { world, next, is_paused }
     }
 
@@ -121,7 +122,17 @@ fn fresh<'a>(world: &'a World, certificate: &Certificate<'_>, key: &str) -> Opti
 /// What the last look at an endpoint proves now; nothing when there was none for this certificate.
 pub(super) fn judgement(world: &World, certificate: &Certificate<'_>, target: &ProbeTarget) -> Option<Judgement> {
     let look = fresh(world, certificate, &target.key)?;
-    Some(judge(&look.found, &certificate.expected()?, &world.anchors, &target.host, world.now))
+    judged(world, certificate, target, &look.found)
+}
+
+fn judged(world: &World, certificate: &Certificate<'_>, target: &ProbeTarget, found: &Sighting) -> Option<Judgement> {
+    let expected = certificate.expected()?;
+    // `ECDSA P-256`, `RSA 2048`.
+    let is_other = target.algorithm.is_some_and(|a| !expected.active.key.starts_with(&format!("{a:?}")));
+    Some(match is_other {
+        true => judge_other(found, &world.anchors, &target.host, world.now),
+        false => judge(found, &expected, &world.anchors, &target.host, world.now),
+    })
 }
 
 /// Remembers a look.
@@ -130,17 +141,17 @@ pub(super) fn learn(world: &mut World, key: String, at: Timestamp, result: Resul
         Ok(Served { address, chain }) => Sighting::Chain { address, chain: shared(world, chain) },
         Err(failure) => Sighting::Failure(failure),
     };
-    let names = names(&world.object);
-    world.looks.retain(|key, _| names.targets.iter().any(|t| t.key == *key));
+    let targets = Targets::of(world, &names(&world.object), &Certificate::of(world)).list;
+    world.looks.retain(|key, _| targets.iter().any(|t| t.key == *key));
     world.done.probed.insert(key.clone());
     let certificate = Certificate::of(world);
-    let (Some(active), Some(target)) = (certificate.active, names.targets.iter().find(|t| t.key == key)) else {
+    let (Some(active), Some(target)) = (certificate.active, targets.iter().find(|t| t.key == key)) else {
         return;
     };
     let templates = rollout::templates(world);
     let before = fresh(world, &certificate, &key).filter(|l| l.templates == templates).map_or(0, |l| l.failures);
     let mut look = Look { at, failures: 0, found, fingerprint: active.fingerprint_sha256.clone(), templates };
-    let judged = certificate.expected().map(|e| judge(&look.found, &e, &world.anchors, &target.host, world.now));
+    let judged = judged(world, &certificate, target, &look.found);
     if judged.is_some_and(|j| j.verdict == EndpointVerdict::Problem) {
         look.failures = before.saturating_add(1);
     }

@@ -1,84 +1,242 @@
-//! Restarts of workloads: the active fingerprint in the pod template's annotation, and how far that has come.
+//! How workloads take up the active certificate: restarted by its fingerprint in the pod template's annotation, or
+//! reloaded in place; and how far that has come.
 
-use crate::api::domain::{RolloutState, WorkloadStatus};
-use crate::api::reasons::domain as reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::certificate::Finding;
+use crate::api::domain::{PodReloadState, RolloutState, WorkloadStatus};
+use crate::api::reasons::{domain as reason, domain_finding};
 use crate::decide::conditions::State;
 
 use super::certificate::Certificate;
+use super::hold::{self, Held};
+use super::in_place;
+use super::method::Method;
+use super::sharing::{self, Wanted};
 use super::status::Said;
-use super::world::{Action, Progress, WorkloadFound, WorkloadView, World};
+use super::world::{Action, FoundWorkload, Progress, WorkloadFound, WorkloadView, World};
 use super::{counted, first_three};
 
-/// The annotation that a workload's pod template shall have: the active fingerprints of every MailDomain that names it.
-fn wanted(view: &WorkloadView, fingerprint: &str) -> String {
-    let mut all: Vec<&str> = view.also.iter().map(String::as_str).chain([fingerprint]).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.join(",")
+/// Everything about the workloads in this pass.
+#[derive(Default)]
+pub(super) struct Rollout {
+    /// What is due.
+    pub actions: Vec<Action>,
+    /// How far each workload is, in the order of the spec. Nothing is said before there is a certificate.
+    pub states: Vec<WorkloadStatus>,
+    /// What is wrong and stops nothing.
+    pub findings: Vec<Finding>,
+    /// When to look again, besides when a workload changes.
+    pub wake: Option<Timestamp>,
+    /// Since when servers that notice by themselves have had the new certificate to notice.
+    pub alone_since: Option<Timestamp>,
 }
 
-/// The restarts that are due. None for a certificate that nobody would accept.
-pub(super) fn rolls(world: &World, certificate: &Certificate<'_>) -> Vec<Action> {
-    let Some(active) = certificate.valid().filter(|_| world.forbidden.is_none()) else { return Vec::new() };
-    let roll = |view: &WorkloadView| {
-        let value = wanted(view, &active.fingerprint_sha256);
-        let is_done = world.done.rolled.contains(&(view.kind, view.name.clone()));
-        let is_due =
-            matches!(&view.found, WorkloadFound::Found { annotation, .. } if annotation.as_ref() != Some(&value));
-        (is_due && !is_done).then(|| Action::Roll { kind: view.kind, name: view.name.clone(), value })
+impl Rollout {
+    pub fn of(world: &World, certificate: &Certificate<'_>) -> Self {
+        let mut out = Self::default();
+        if certificate.active.is_none() || world.forbidden.is_some() {
+            return out;
+        }
+        let mut order: Vec<usize> = (0..world.workloads.len()).collect();
+        order.sort_by_key(|i| hold::rank(world, &world.workloads[*i]));
+        let mut states: Vec<Option<WorkloadStatus>> = vec![None; world.workloads.len()];
+        let mut walk =
+            Walk { world, certificate, out: &mut out, before: None, under_way: under_way(world, certificate) };
+        for i in order {
+            states[i] = walk.workload(&world.workloads[i]);
+        }
+        out.states = states.into_iter().flatten().collect();
+        out.findings.extend(hold::unknown(world));
+        out.findings.extend(sharing::conflicts(world));
+        out
+    }
+
+    /// Whether pods are being replaced or reloaded, or are about to be.
+    pub fn is_rolling(&self) -> bool {
+        self.states.iter().any(|s| s.state == RolloutState::RollingOut)
+    }
+
+    /// Whether something is held back.
+    pub fn is_waiting(&self) -> bool {
+        self.states.iter().any(|s| s.state == RolloutState::Waiting)
+    }
+}
+
+/// How many workloads are being restarted.
+fn under_way(world: &World, certificate: &Certificate<'_>) -> usize {
+    let is_it = |view: &&WorkloadView| {
+        let wanted = Wanted::of(world, certificate, view);
+        let WorkloadFound::Found(found) = &view.found else { return false };
+        matches!(found.progress, Progress::RollingOut(_)) && wanted.is_some_and(|w| found.annotation == Some(w.value))
     };
-    world.workloads.iter().filter_map(roll).collect()
+    world.workloads.iter().filter(is_it).count()
 }
 
-/// Whether pods are being replaced, or are about to be.
-pub(super) fn is_rolling(world: &World, certificate: &Certificate<'_>) -> bool {
-    states(world, certificate).iter().any(|s| s.state == RolloutState::RollingOut)
+/// Goes through the workloads in their order.
+struct Walk<'a, 'b> {
+    world: &'a World,
+    certificate: &'a Certificate<'a>,
+    out: &'b mut Rollout,
+    /// The rank and name of the first workload that has not taken the certificate up.
+    before: Option<(usize, String)>,
+    under_way: usize,
 }
 
-/// Identifies the pods that serve: changes when pods with another template have taken over.
+impl<'a> Walk<'a, '_> {
+    fn workload(&mut self, view: &'a WorkloadView) -> Option<WorkloadStatus> {
+        let wanted = Wanted::of(self.world, self.certificate, view)?;
+        let old =
+            self.world.object.status.as_ref().and_then(|s| s.workloads.iter().find(|w| w.workload == view.title()));
+        let old = old.filter(|old| old.certificate.as_ref() == Some(&wanted.value));
+        let since = old.and_then(|o| o.since.clone()).unwrap_or(Time(self.world.now));
+        let mut status = WorkloadStatus {
+            workload: view.title(),
+            state: RolloutState::RolledOut,
+            message: None,
+            certificate: Some(wanted.value.clone()),
+            since: Some(since),
+            pods: Vec::new(),
+        };
+        match &view.found {
+            WorkloadFound::NotFound => {
+                status.state = RolloutState::NotFound;
+                status.message = Some(format!(
+                    "there is no {:?} \"{}\" in this namespace; make it, or correct spec.workloads",
+                    view.kind, view.name
+                ));
+                (status.certificate, status.since) = (None, None);
+            }
+            WorkloadFound::Found(found) => self.found(view, found, &wanted, old, &mut status),
+        }
+        let rank = hold::rank(self.world, view);
+        if status.state != RolloutState::RolledOut && self.before.is_none() {
+            self.before = Some((rank, view.title()));
+        }
+        Some(status)
+    }
+
+    fn found(
+        &mut self,
+        view: &WorkloadView,
+        found: &FoundWorkload,
+        wanted: &Wanted<'_>,
+        old: Option<&WorkloadStatus>,
+        status: &mut WorkloadStatus,
+    ) {
+        let method = Method::of(wanted.reloads, &wanted.members, &found.uses);
+        if let Method::Restart(Some(why)) = &method {
+            self.find(domain_finding::RESTARTED_INSTEAD, view, why.clone());
+        }
+        let is_restart = matches!(method, Method::Restart(_));
+        if is_restart && found.annotation.as_ref() == Some(&wanted.value) {
+            (status.state, status.message) = of_progress(&found.progress);
+            return;
+        }
+        if !wanted.is_valid() {
+            let what = if is_restart { "restarted" } else { "reloaded" };
+            status.state = RolloutState::Failed;
+            status.message = Some(format!("it is not {what} for a certificate that is not valid now"));
+            return;
+        }
+        if let Some(decider) = wanted.decider {
+            let its = decider.status.as_ref().filter(|s| s.certificate.as_ref() == Some(&wanted.value));
+            status.state = its.map_or(RolloutState::RollingOut, |s| s.state);
+            status.message = match its {
+                Some(its) => its.message.clone(),
+                None => Some(format!("MailDomain {}, the oldest of those that name it, sees to it", decider.name)),
+            };
+            return;
+        }
+        let in_turn = self.in_turn(view);
+        match method {
+            Method::Restart(_) => self.restart(view, wanted, in_turn, status),
+            Method::Alone => {
+                (status.state, status.message) = of_progress(&found.progress);
+                self.out.alone_since = self.out.alone_since.max(status.since.as_ref().map(|t| t.0));
+            }
+            Method::InPlace(reloads) => {
+                let looked = in_place::look(self.world, view, wanted, &reloads, old, in_turn.as_deref());
+                self.out.actions.extend(looked.actions);
+                self.wake(looked.wake);
+                let has_ended =
+                    |p: &&crate::api::domain::PodReload| p.state == PodReloadState::Reloaded && p.message.is_some();
+                if let Some(pod) = looked.pods.iter().find(has_ended) {
+                    let message = format!("pod {}: {}", pod.name, pod.message.as_deref().unwrap_or_default());
+                    self.find(domain_finding::RELOAD_ENDED_SERVER, view, message);
+                }
+                (status.state, status.message, status.pods) = (looked.state, looked.message, looked.pods);
+            }
+        }
+    }
+
+    /// Why the order holds it back.
+    fn in_turn(&self, view: &WorkloadView) -> Option<String> {
+        let rank = hold::rank(self.world, view);
+        let (_, first) = self.before.as_ref().filter(|(before, _)| *before < rank)?;
+        Some(format!("waits for {first}, which is before it in spec.rollout.order"))
+    }
+
+    fn restart(
+        &mut self,
+        view: &WorkloadView,
+        wanted: &Wanted<'_>,
+        in_turn: Option<String>,
+        status: &mut WorkloadStatus,
+    ) {
+        let held = match in_turn {
+            Some(why) => Some(Held { why, wake: None }),
+            None => hold::restart(self.world, self.certificate, view, self.under_way),
+        };
+        if let Some(held) = held {
+            (status.state, status.message) = (RolloutState::Waiting, Some(held.why));
+            self.wake(held.wake);
+            return;
+        }
+        let revision = self.certificate.active.map_or(0, |r| r.revision);
+        status.state = RolloutState::RollingOut;
+        status.message = Some(format!("it is to be restarted for revision {revision}"));
+        if !self.world.done.rolled.contains(&(view.kind, view.name.clone())) {
+            self.under_way += 1;
+            let (kind, name, value) = (view.kind, view.name.clone(), wanted.value.clone());
+            self.out.actions.push(Action::Roll { kind, name, value });
+        }
+    }
+
+    fn find(&mut self, word: &str, view: &WorkloadView, message: String) {
+        self.out.findings.push(Finding { reason: word.to_owned(), about: view.title(), message });
+    }
+
+    fn wake(&mut self, at: Option<Timestamp>) {
+        self.out.wake = self.out.wake.into_iter().chain(at).min();
+    }
+}
+
+fn of_progress(progress: &Progress) -> (RolloutState, Option<String>) {
+    match progress {
+        Progress::RolledOut => (RolloutState::RolledOut, None),
+        Progress::RollingOut(message) => (RolloutState::RollingOut, Some(message.clone())),
+        Progress::Failed(message) => (RolloutState::Failed, Some(message.clone())),
+    }
+}
+
+/// Identifies the pods that serve, and what they have loaded: changes when others have taken over.
 pub(super) fn templates(world: &World) -> String {
+    let reloaded = |title: &str| {
+        let old = world.object.status.as_ref().and_then(|s| s.workloads.iter().find(|w| w.workload == title));
+        let pods = old.map(|w| w.pods.as_slice()).unwrap_or_default();
+        pods.iter().filter(|p| p.state == PodReloadState::Reloaded).count()
+    };
     let one = |view: &WorkloadView| match &view.found {
         WorkloadFound::NotFound => format!("{}:", view.title()),
-        WorkloadFound::Found { annotation, template, progress } => {
-            let by_hand = if matches!(progress, Progress::Failed(_)) { "!" } else { "" };
-            format!("{}:{template}:{}{by_hand}", view.title(), annotation.as_deref().unwrap_or_default())
+        WorkloadFound::Found(found) => {
+            let by_hand = if matches!(found.progress, Progress::Failed(_)) { "!" } else { "" };
+            let annotation = found.annotation.as_deref().unwrap_or_default();
+            format!("{}:{}:{annotation}{by_hand}:{}", view.title(), found.template, reloaded(&view.title()))
         }
     };
     world.workloads.iter().map(one).collect::<Vec<_>>().join(" ")
-}
-
-/// How far each workload is. Nothing is said before there is a certificate.
-pub(super) fn states(world: &World, certificate: &Certificate<'_>) -> Vec<WorkloadStatus> {
-    let Some(active) = certificate.active.filter(|_| world.forbidden.is_none()) else { return Vec::new() };
-    let one = |view: &WorkloadView| {
-        let (state, message) = match &view.found {
-            WorkloadFound::NotFound => (
-                RolloutState::NotFound,
-                Some(format!(
-                    "there is no {:?} \"{}\" in this namespace; make it, or correct spec.workloads",
-                    view.kind, view.name
-                )),
-            ),
-            WorkloadFound::Found { annotation, progress, .. } => {
-                let is_marked = annotation.as_deref() == Some(&wanted(view, &active.fingerprint_sha256));
-                match progress {
-                    _ if !is_marked && certificate.valid().is_none() => (
-                        RolloutState::Failed,
-                        Some("it is not restarted for a certificate that is not valid now".to_owned()),
-                    ),
-                    _ if !is_marked => (
-                        RolloutState::RollingOut,
-                        Some(format!("it is to be restarted for revision {}", active.revision)),
-                    ),
-                    Progress::RolledOut => (RolloutState::RolledOut, None),
-                    Progress::RollingOut(message) => (RolloutState::RollingOut, Some(message.clone())),
-                    Progress::Failed(message) => (RolloutState::Failed, Some(message.clone())),
-                }
-            }
-        };
-        WorkloadStatus { workload: view.title(), state, message }
-    };
-    world.workloads.iter().map(one).collect()
 }
 
 /// `RolledOut`.
@@ -98,6 +256,7 @@ pub(super) fn rolled_out(world: &World, certificate: &Certificate<'_>, states: &
         (RolloutState::NotFound, reason::WORKLOAD_NOT_FOUND),
         (RolloutState::Failed, reason::ROLLOUT_FAILED),
         (RolloutState::RollingOut, reason::ROLLING_OUT),
+        (RolloutState::Waiting, reason::ROLLOUT_WAITING),
     ];
     for (state, word) in order {
         let one = |s: &WorkloadStatus| format!("{}: {}", s.workload, s.message.as_deref().unwrap_or_default());

@@ -1,15 +1,17 @@
 //! The status of a MailDomain. The same findings give the same bytes: times move only with what they date.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::domain::{DomainCertificateStatus, EndpointStatus, EndpointVerdict, MailDomainStatus};
-use crate::api::reasons::{condition, domain as reason};
+use crate::api::reasons::{condition, domain as reason, endpoint as word};
 use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
 use super::names::Names;
+use super::rollout::Rollout;
 use super::sni::Group;
+use super::targets::Targets;
 use super::verdict::Judgement;
 use super::world::{ProbeTarget, World};
 use super::{counted, first_three, rollout};
@@ -35,21 +37,26 @@ impl Said {
     }
 }
 
-/// `judgements` has one entry for each of `names.targets`.
+/// Servers that notice a new certificate by themselves have this long, with the time that the kubelet takes.
+const GRACE: SignedDuration = SignedDuration::from_mins(3);
+
+/// `judgements` has one entry for each of `targets`.
 pub(super) fn status(
     world: &World,
     names: &Names,
     certificate: &Certificate<'_>,
+    rollout: Rollout,
+    targets: Targets,
     judgements: Vec<Option<Judgement>>,
 ) -> MailDomainStatus {
-    let workloads = rollout::states(world, certificate);
-    let endpoints = endpoints(world, names, certificate, judgements);
+    let endpoints = endpoints(world, &targets.list, certificate, judgements);
     let names_match = certificate.names_match(names);
-    let rolled_out = rollout::rolled_out(world, certificate, &workloads);
-    let served = served(world, names, certificate, &endpoints);
+    let rolled_out = rollout::rolled_out(world, certificate, &rollout.states);
+    let served = served(world, targets.list.len(), certificate, &endpoints, &rollout);
     let group = Group::of(world);
     let sni = group.as_ref().map(Group::said);
-    let ready = ready(world, certificate, [&names_match, &rolled_out, &served], sni.as_ref(), names);
+    let parts = [&names_match, &rolled_out, &served];
+    let ready = ready(world, certificate, parts, sni.as_ref(), targets.list.len());
 
     let old = world.object.status.as_ref();
     let generation = world.object.metadata.generation;
@@ -74,17 +81,18 @@ pub(super) fn status(
     MailDomainStatus {
         observed_generation: generation,
         conditions: conditions.finish(),
-        certificate: certificate_status(certificate),
-        endpoint_problems: problems(names, &endpoints),
+        certificate: certificate_status(world, certificate, &served),
+        endpoint_problems: problems(targets.list.len(), &endpoints),
         endpoints,
-        workloads,
+        workloads: rollout.states,
+        findings: targets.findings.into_iter().chain(rollout.findings).collect(),
         dns: old.and_then(|s| s.dns.clone()),
         sni: group.as_ref().map(Group::status),
     }
 }
 
 /// `Ready`: the first thing that is not as it should be.
-fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], sni: Option<&Said>, names: &Names) -> Said {
+fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], sni: Option<&Said>, looks: usize) -> Said {
     let [names_match, rolled_out, served] = parts;
     let not_met = |said: &Said| Said { state: State::False, ..said.clone() };
     if names_match.reason == reason::INVALID_SPEC {
@@ -106,7 +114,7 @@ fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], sni: O
         message.push_str(", runs in every workload");
     }
     message.push_str(&match served.state {
-        State::True => format!(" and is served by {}", counted(names.targets.len(), "endpoint")),
+        State::True => format!(" and is served by {}", counted(looks, "endpoint")),
         _ => "; spec.endpoints names no endpoint, so nothing is proven".to_owned(),
     });
     Said::new(State::True, reason::READY, message)
@@ -119,18 +127,24 @@ fn is_under_way(ready: &Said) -> bool {
         reason::CERTIFICATE_NOT_FOUND,
         reason::NAME_MISSING,
         reason::ROLLING_OUT,
+        reason::ROLLOUT_WAITING,
         reason::NOT_PROBED,
         reason::SNI_PENDING,
     ];
     ready.state == State::False && reasons.contains(&ready.reason)
 }
 
-fn certificate_status(certificate: &Certificate<'_>) -> Option<DomainCertificateStatus> {
+fn certificate_status(world: &World, certificate: &Certificate<'_>, served: &Said) -> Option<DomainCertificateStatus> {
     let object = certificate.object()?;
+    let fingerprint = certificate.active.map(|r| r.fingerprint_sha256.clone());
+    let old = world.object.status.as_ref().and_then(|s| s.certificate.as_ref());
+    let since = old.filter(|o| o.fingerprint_sha256 == fingerprint).and_then(|o| o.unserved_since.clone());
+    let is_counted = fingerprint.is_some() && served.state != State::True && served.reason != reason::NO_ENDPOINTS;
     Some(DomainCertificateStatus {
+        unserved_since: is_counted.then(|| since.unwrap_or_else(|| whole_second(world.now))),
         name: certificate.name(),
         secret_name: object.spec.secret_name.clone(),
-        fingerprint_sha256: certificate.active.map(|r| r.fingerprint_sha256.clone()),
+        fingerprint_sha256: fingerprint,
         not_after: certificate.active.map(|r| r.not_after.clone()),
     })
 }
@@ -138,7 +152,7 @@ fn certificate_status(certificate: &Certificate<'_>) -> Option<DomainCertificate
 /// What each endpoint serves. One that has not been looked at for the active certificate is missing.
 fn endpoints(
     world: &World,
-    names: &Names,
+    targets: &[ProbeTarget],
     certificate: &Certificate<'_>,
     judgements: Vec<Option<Judgement>>,
 ) -> Vec<EndpointStatus> {
@@ -154,7 +168,7 @@ fn endpoints(
             None => before.filter(|_| is_same).cloned(),
         }
     };
-    names.targets.iter().zip(judgements).filter_map(one).collect()
+    targets.iter().zip(judgements).filter_map(one).collect()
 }
 
 fn endpoint(world: &World, target: &ProbeTarget, now: Judgement, before: Option<&EndpointStatus>) -> EndpointStatus {
@@ -173,19 +187,44 @@ fn endpoint(world: &World, target: &ProbeTarget, now: Judgement, before: Option<
     }
 }
 
+/// Endpoints that still serve the certificate before are no problem while its successor is held back, or has had no time
+/// to be noticed.
+fn not_yet(world: &World, endpoints: &[EndpointStatus], rollout: &Rollout) -> Option<Said> {
+    let bad: Vec<&EndpointStatus> = endpoints.iter().filter(|e| e.verdict == EndpointVerdict::Problem).collect();
+    if bad.is_empty() || bad.iter().any(|e| e.reason != word::STALE) {
+        return None;
+    }
+    let is_new = rollout.alone_since.is_some_and(|since| world.now.duration_since(since) < GRACE);
+    let why = if rollout.is_waiting() {
+        "its rollout is held back"
+    } else if is_new {
+        "servers that notice by themselves have 3 minutes"
+    } else {
+        return None;
+    };
+    let message = format!("{} still serve the certificate before: {why}", counted(bad.len(), "endpoint"));
+    Some(Said::new(State::Unknown, reason::NOT_PROBED, message))
+}
+
 /// As the API writes times.
 fn whole_second(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
-fn problems(names: &Names, endpoints: &[EndpointStatus]) -> Option<String> {
+fn problems(looks: usize, endpoints: &[EndpointStatus]) -> Option<String> {
     let problems = endpoints.iter().filter(|e| e.verdict == EndpointVerdict::Problem).count();
-    let is_whole = !endpoints.is_empty() && endpoints.len() == names.targets.len();
+    let is_whole = !endpoints.is_empty() && endpoints.len() == looks;
     is_whole.then(|| format!("{problems}/{}", endpoints.len()))
 }
 
 /// `Served`.
-fn served(world: &World, names: &Names, certificate: &Certificate<'_>, endpoints: &[EndpointStatus]) -> Said {
+fn served(
+    world: &World,
+    total: usize,
+    certificate: &Certificate<'_>,
+    endpoints: &[EndpointStatus],
+    rollout: &Rollout,
+) -> Said {
     if world.object.spec.endpoints.is_empty() {
         let message = "spec.endpoints names no endpoint to look at, so nothing is proven".to_owned();
         return Said::new(State::Unknown, reason::NO_ENDPOINTS, message);
@@ -197,15 +236,17 @@ fn served(world: &World, names: &Names, certificate: &Certificate<'_>, endpoints
         let message = "endpoints are not looked at before there is a certificate".to_owned();
         return Said::new(State::Unknown, reason::NOT_PROBED, message);
     };
+    if let Some(said) = not_yet(world, endpoints, rollout) {
+        return said;
+    }
     let is_problem = |e: &&EndpointStatus| e.verdict == EndpointVerdict::Problem;
     let one = |e: &EndpointStatus| format!("{}: {}", e.endpoint, e.message.as_deref().unwrap_or(&e.reason));
     let bad: Vec<String> = endpoints.iter().filter(is_problem).map(one).collect();
     if !bad.is_empty() {
         return Said::new(State::False, reason::ENDPOINT_PROBLEM, first_three(&bad, "; "));
     }
-    let total = names.targets.len();
     if endpoints.len() < total || total == 0 {
-        let pods = if rollout::is_rolling(world, certificate) { "; its pods are being replaced" } else { "" };
+        let pods = if rollout.is_rolling() { "; its pods are being replaced or reloaded" } else { "" };
         let message = format!(
             "{} of {} have been looked at since revision {} became active{pods}",
             endpoints.len(),

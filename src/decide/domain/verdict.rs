@@ -73,6 +73,32 @@ pub fn judge(found: &Sighting, expected: &Expected<'_>, anchors: &Anchors, host:
     Judgement::problem(reason, message, Some(served))
 }
 
+/// Judges what a server shows to clients of another algorithm than the active certificate's: any certificate will do
+/// that they accept.
+pub fn judge_other(found: &Sighting, anchors: &Anchors, host: &str, now: Timestamp) -> Judgement {
+    let (address, ders) = match found {
+        Sighting::Failure(failure) => return Judgement::problem(&failure.word, failure.message.clone(), None),
+        Sighting::Chain { address, chain } => (address, chain),
+    };
+    let chain = match Chain::from_ders(ders) {
+        Ok(chain) => chain,
+        Err(error) => {
+            let message = format!("{address} serves certificates that cannot be read: {error}");
+            return Judgement::problem(reason::VALIDATION_FAILURE, message, None);
+        }
+    };
+    match defect(&chain, anchors, host, now) {
+        Some(defect) => {
+            let message = format!("{address} serves a certificate of another algorithm, of which {defect}");
+            Judgement::problem(defect.result_type(), message, Some(chain.leaf().fingerprint.to_string()))
+        }
+        None => {
+            let reason = reason::SERVED.to_owned();
+            Judgement { verdict: EndpointVerdict::Served, reason, message: None, served: None }
+        }
+    }
+}
+
 /// The first thing for which a client would refuse the chain.
 fn defect(chain: &Chain, anchors: &Anchors, host: &str, now: Timestamp) -> Option<ChainVerdict> {
     let path = judge_path(chain, anchors, now).err();

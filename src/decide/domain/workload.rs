@@ -1,14 +1,17 @@
 //! How far a workload's rollout is, with the semantics of `kubectl rollout status`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, DeploymentCondition, StatefulSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, DeploymentCondition, DeploymentSpec, StatefulSet};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::domain::WorkloadKind;
 use crate::api::keys;
 
-use super::world::{Progress, WorkloadFound, WorkloadView};
+use super::pods::uses;
+use super::world::{FoundWorkload, Pods, Progress, WorkloadFound, WorkloadView};
 
 const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
 const DAEMONSET_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -16,46 +19,104 @@ const DAEMONSET_GENERATION: &str = "deprecated.daemonset.template.generation";
 impl WorkloadView {
     /// Nothing has this name, or matches the selector whose text this is.
     pub fn not_found(kind: WorkloadKind, name: &str) -> Self {
-        Self { kind, name: name.to_owned(), found: WorkloadFound::NotFound, also: BTreeSet::new() }
+        Self::new(kind, name.to_owned(), WorkloadFound::NotFound)
     }
 
     /// What a Deployment shows.
     pub fn of_deployment(object: &Deployment) -> Self {
-        let template = object.spec.as_ref().and_then(|s| s.template.metadata.as_ref());
+        let spec = object.spec.as_ref().map(|s| Spec {
+            template: &s.template,
+            selector: &s.selector,
+            takes_away: deployment_takes_away(s),
+        });
         let revision = annotation(object.metadata.annotations.as_ref(), DEPLOYMENT_REVISION);
-        Self::found(WorkloadKind::Deployment, &object.metadata, template, revision, deployment(object))
+        Self::found(WorkloadKind::Deployment, &object.metadata, spec.as_ref(), revision, deployment(object))
     }
 
     /// What a StatefulSet shows.
     pub fn of_stateful_set(object: &StatefulSet) -> Self {
-        let template = object.spec.as_ref().and_then(|s| s.template.metadata.as_ref());
+        let spec = object.spec.as_ref();
+        let spec = spec.map(|s| Spec { template: &s.template, selector: &s.selector, takes_away: true });
         let revision = object.status.as_ref().and_then(|s| s.update_revision.clone());
-        Self::found(WorkloadKind::StatefulSet, &object.metadata, template, revision, stateful_set(object))
+        Self::found(WorkloadKind::StatefulSet, &object.metadata, spec.as_ref(), revision, stateful_set(object))
     }
 
     /// What a DaemonSet shows.
     pub fn of_daemon_set(object: &DaemonSet) -> Self {
-        let template = object.spec.as_ref().and_then(|s| s.template.metadata.as_ref());
+        let spec = object.spec.as_ref();
+        let spec = spec.map(|s| Spec { template: &s.template, selector: &s.selector, takes_away: true });
         let revision = annotation(object.metadata.annotations.as_ref(), DAEMONSET_GENERATION);
-        Self::found(WorkloadKind::DaemonSet, &object.metadata, template, revision, daemon_set(object))
+        Self::found(WorkloadKind::DaemonSet, &object.metadata, spec.as_ref(), revision, daemon_set(object))
     }
 
     fn found(
         kind: WorkloadKind,
         metadata: &ObjectMeta,
-        template: Option<&ObjectMeta>,
+        spec: Option<&Spec<'_>>,
         revision: Option<String>,
         progress: Progress,
     ) -> Self {
-        let annotation = annotation(template.and_then(|t| t.annotations.as_ref()), keys::POD_TEMPLATE_FINGERPRINT);
-        let found = WorkloadFound::Found { annotation, template: revision.unwrap_or_default(), progress };
-        Self { kind, name: metadata.name.clone().unwrap_or_default(), found, also: BTreeSet::new() }
+        let template = spec.and_then(|s| s.template.metadata.as_ref());
+        let found = FoundWorkload {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            annotation: annotation(template.and_then(|t| t.annotations.as_ref()), keys::POD_TEMPLATE_FINGERPRINT),
+            template: revision.unwrap_or_default(),
+            progress,
+            selector: spec.map(|s| s.selector.clone()).unwrap_or_default(),
+            labels: template.and_then(|t| t.labels.clone()).unwrap_or_default(),
+            uses: spec.and_then(|s| s.template.spec.as_ref()).map(uses).unwrap_or_default(),
+            takes_away: spec.is_some_and(|s| s.takes_away),
+        };
+        Self::new(kind, metadata.name.clone().unwrap_or_default(), WorkloadFound::Found(Box::new(found)))
+    }
+
+    fn new(kind: WorkloadKind, name: String, found: WorkloadFound) -> Self {
+        Self { kind, name, found, reloads: Vec::new(), shared: Vec::new(), pods: Pods::NotAsked }
+    }
+
+    /// How far its rollout is.
+    pub fn progress(&self) -> Option<&Progress> {
+        match &self.found {
+            WorkloadFound::Found(found) => Some(&found.progress),
+            WorkloadFound::NotFound => None,
+        }
     }
 
     /// `Deployment/postfix`.
     pub fn title(&self) -> String {
         format!("{:?}/{}", self.kind, self.name)
     }
+}
+
+/// What the kinds of workloads have in common.
+struct Spec<'a> {
+    template: &'a PodTemplateSpec,
+    selector: &'a LabelSelector,
+    takes_away: bool,
+}
+
+/// Whether pods may be missing while a Deployment is restarted (`maxUnavailable`, rounded down; with no surge it is at
+/// least one).
+fn deployment_takes_away(spec: &DeploymentSpec) -> bool {
+    let strategy = spec.strategy.as_ref();
+    if strategy.and_then(|s| s.type_.as_deref()) == Some("Recreate") {
+        return true;
+    }
+    let rolling = strategy.and_then(|s| s.rolling_update.as_ref());
+    let replicas = i64::from(spec.replicas.unwrap_or(1));
+    let count = |value: Option<&IntOrString>, up: bool| match value {
+        Some(IntOrString::Int(n)) => i64::from(*n),
+        Some(IntOrString::String(text)) => percent(text, replicas, up),
+        None => percent("25%", replicas, up),
+    };
+    let unavailable = count(rolling.and_then(|r| r.max_unavailable.as_ref()), false);
+    unavailable > 0 || count(rolling.and_then(|r| r.max_surge.as_ref()), true) == 0
+}
+
+fn percent(text: &str, of: i64, up: bool) -> i64 {
+    let share: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+    let product = of.saturating_mul(share);
+    if up { product.saturating_add(99) / 100 } else { product / 100 }
 }
 
 fn annotation(annotations: Option<&BTreeMap<String, String>>, key: &str) -> Option<String> {

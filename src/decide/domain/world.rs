@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
-use crate::api::domain::{MailDomain, WorkloadKind};
+use crate::api::domain::{MailDomain, ProxyProtocol, Reload, ServedAlgorithm, WorkloadKind};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::pki::{Anchors, Chain, PemLimits};
 
 use super::counted;
+pub use super::hold::{BudgetView, Budgets};
+pub use super::method::{Call, Step};
+pub use super::pods::{PodView, Reading, SecretUse};
+pub use super::sharing::Sharer;
 use super::sni::{Plan, SniSecret, View};
 
 /// Everything that is known about one MailDomain in one pass.
@@ -26,6 +31,8 @@ pub struct World {
     pub certificate: CertificateView,
     /// The workloads that it names, selectors resolved, each one once.
     pub workloads: Vec<WorkloadView>,
+    /// The PodDisruptionBudgets of the namespace, where they are to be respected.
+    pub budgets: Budgets,
     /// What the endpoints served when they were last looked at, by [`ProbeTarget::key`]. Lives in memory: the caller
     /// hands in what the last pass left here, and an empty map after a restart.
     pub looks: BTreeMap<String, Look>,
@@ -47,6 +54,7 @@ impl World {
             now,
             certificate,
             workloads: Vec::new(),
+            budgets: Budgets::NotAsked,
             looks: BTreeMap::new(),
             forbidden: None,
             anchors: Anchors::mozilla(),
@@ -71,6 +79,12 @@ pub struct Done {
     pub rolled: BTreeSet<(WorkloadKind, String)>,
     /// Endpoints that were looked at.
     pub probed: BTreeSet<String>,
+    /// UIDs of pods that the kubelet was asked to look at.
+    pub nudged: BTreeSet<String>,
+    /// What the certificate files in pods hold, by UID and Secret: the leaf's fingerprint, or why it cannot be told.
+    pub read: BTreeMap<(String, String), Result<String, String>>,
+    /// Pods that were reloaded, by UID: when, and why it failed if it did.
+    pub reloaded: BTreeMap<String, (Timestamp, Result<(), String>)>,
 }
 
 /// The MailCertificate of a MailDomain.
@@ -119,7 +133,7 @@ impl CertificateView {
 }
 
 /// A workload that the MailDomain names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WorkloadView {
     /// Its kind.
     pub kind: WorkloadKind,
@@ -127,26 +141,73 @@ pub struct WorkloadView {
     pub name: String,
     /// What was found.
     pub found: WorkloadFound,
-    /// Fingerprints of the active certificates of other MailDomains that name this workload. With them, all MailDomains
-    /// that share it want the same annotation.
-    pub also: BTreeSet<String>,
+    /// How this MailDomain wants its pods to load a certificate; empty: by a restart.
+    pub reloads: Vec<Reload>,
+    /// Other MailDomains that name this workload. With their certificates, all that share it want the same annotation.
+    pub shared: Vec<Sharer>,
+    /// Its pods, where they have to be known.
+    pub pods: Pods,
 }
 
 /// What was found under a workload's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum WorkloadFound {
     /// Nothing.
     NotFound,
     /// It exists.
-    Found {
-        /// The annotation [`keys::POD_TEMPLATE_FINGERPRINT`](crate::api::keys::POD_TEMPLATE_FINGERPRINT) of its pod
-        /// template.
-        annotation: Option<String>,
-        /// Identifies the pod template: changes when, and only when, pods are replaced.
-        template: String,
-        /// How far its rollout is.
-        progress: Progress,
-    },
+    Found(Box<FoundWorkload>),
+}
+
+/// A workload that exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundWorkload {
+    /// Its UID.
+    pub uid: String,
+    /// The annotation [`keys::POD_TEMPLATE_FINGERPRINT`](crate::api::keys::POD_TEMPLATE_FINGERPRINT) of its pod template.
+    pub annotation: Option<String>,
+    /// Identifies the pod template: changes when, and only when, pods are replaced.
+    pub template: String,
+    /// How far its rollout is.
+    pub progress: Progress,
+    /// Selects its pods.
+    pub selector: LabelSelector,
+    /// The labels of its pods.
+    pub labels: BTreeMap<String, String>,
+    /// Which container reads which Secret.
+    pub uses: Vec<SecretUse>,
+    /// Whether a restart takes pods away before others have taken their place.
+    pub takes_away: bool,
+}
+
+/// The pods of a workload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Pods {
+    /// They were not asked for.
+    #[default]
+    NotAsked,
+    /// The operator may not list them. Says what to set.
+    Forbidden(String),
+    /// These, by name.
+    Listed(Vec<PodView>),
+}
+
+/// Where a certificate is to be read in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The container.
+    pub container: String,
+    /// The path in it.
+    pub path: String,
+}
+
+impl Place {
+    /// `None` where it would never change.
+    pub fn of(secret: &SecretUse) -> Option<Self> {
+        match &secret.how {
+            Reading::Folder { path } => Some(Self { container: secret.container.clone(), path: path.clone() }),
+            Reading::Fixed(_) => None,
+        }
+    }
 }
 
 /// How far a rollout is, as `kubectl rollout status` would say.
@@ -224,6 +285,14 @@ pub struct ProbeTarget {
     pub port: u16,
     /// The name to say in EHLO.
     pub ehlo_name: String,
+    /// The port in pods.
+    pub pod_port: u16,
+    /// Whether to send `host` as SNI.
+    pub sni: bool,
+    /// The only algorithm of keys to take.
+    pub algorithm: Option<ServedAlgorithm>,
+    /// The header that the listener wants.
+    pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// Something to do about a MailDomain.
@@ -262,21 +331,80 @@ pub enum Action {
         /// The resourceVersion that it must still have; none: it must not exist.
         over: Option<String>,
     },
+    /// Give a pod an annotation: its kubelet then looks at it at once, and brings changed Secrets in. Brings
+    /// [`Fact::Nudged`].
+    Nudge {
+        /// Name of the pod.
+        pod: String,
+        /// Its UID.
+        uid: String,
+        /// The annotation's value.
+        value: String,
+    },
+    /// Read which certificate has arrived in a pod, from the first of the places that can be read. Brings [`Fact::Read`].
+    Read {
+        /// Name of the pod.
+        pod: String,
+        /// Its UID.
+        uid: String,
+        /// The Secret.
+        secret: String,
+        /// Where it is mounted.
+        places: Vec<Place>,
+    },
+    /// Have the servers in a pod load their files, one step after the other. Brings [`Fact::Reloaded`].
+    Reload {
+        /// Name of the pod.
+        pod: String,
+        /// Its UID.
+        uid: String,
+        /// Its address.
+        ip: Option<String>,
+        /// What to do.
+        steps: Vec<Step>,
+    },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
 }
+
+/// The chart value that lets the operator run commands in pods.
+pub const RELOAD_VALUE: &str = "reload.exec.enabled";
+/// The chart value that lets the operator list pods to look at each.
+pub const PER_POD_VALUE: &str = "probe.perPod.enabled";
+/// The chart value that lets the operator list PodDisruptionBudgets.
+pub const BUDGETS_VALUE: &str = "rollout.disruptionBudgets.enabled";
 
 /// What an action brought to light.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
     /// The MailCertificate as the API server has it now.
     CertificateApplied(Arc<MailCertificate>),
-    /// The workload as the API server has it now. [`WorkloadView::also`] is kept from before.
+    /// The workload as the API server has it now. What others want of it is kept from before.
     Rolled(WorkloadView),
     /// The Secret with a shared server's tables.
     Sni(SniSecret),
     /// It cannot be written yet.
     SniWaits(String),
+    /// The kubelet was asked to look at the pod with this UID, if that could be done.
+    Nudged(String),
+    /// What the certificate file in a pod holds.
+    Read {
+        /// UID of the pod.
+        uid: String,
+        /// The Secret.
+        secret: String,
+        /// SHA-256 over the leaf's DER, or why it could not be read.
+        result: Result<String, String>,
+    },
+    /// The steps were done, or one of them failed.
+    Reloaded {
+        /// UID of the pod.
+        uid: String,
+        /// When.
+        at: Timestamp,
+        /// Why it failed.
+        result: Result<(), String>,
+    },
     /// What an endpoint showed.
     Probed {
         /// [`ProbeTarget::key`].
@@ -299,6 +427,9 @@ impl fmt::Display for Action {
             Self::WriteSni { name, plan, .. } => {
                 write!(f, "write {} and the tables to the Secret {name}", counted(plan.files.len(), "file"))
             }
+            Self::Nudge { pod, .. } => write!(f, "have the kubelet look at pod {pod}"),
+            Self::Read { pod, secret, .. } => write!(f, "read what has arrived of Secret {secret} in pod {pod}"),
+            Self::Reload { pod, steps, .. } => write!(f, "reload pod {pod} in {} steps", steps.len()),
             Self::Probe(target) => write!(f, "look at {}", target.key),
         }
     }

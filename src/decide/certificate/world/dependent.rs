@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::MailDomain;
-use crate::api::domain::RolloutState;
+use crate::api::domain::{EndpointStatus, EndpointVerdict, RolloutState};
 use crate::api::reasons::condition;
 use crate::decide::conditions;
 
@@ -46,8 +46,10 @@ impl Dependent {
     pub fn of(domain: &MailDomain) -> Self {
         let status = domain.status.clone().unwrap_or_default();
         let served: BTreeSet<String> = status.endpoints.iter().filter_map(|e| e.served_fingerprint.clone()).collect();
-        let all_answered = status.endpoints.len() == domain.spec.endpoints.len()
-            && status.endpoints.iter().all(|e| e.served_fingerprint.is_some());
+        // An endpoint is looked at in several ways; one that serves a certificate of another algorithm shows none of ours.
+        let is_whole = status.endpoints.len() == domain.spec.endpoints.len() || status.endpoint_problems.is_some();
+        let shows = |e: &EndpointStatus| e.served_fingerprint.is_some() || e.verdict == EndpointVerdict::Served;
+        let all_answered = is_whole && status.endpoints.iter().all(shows);
         let all_served = served.first().filter(|_| served.len() == 1 && all_answered).cloned();
         let is_false = |type_: &str| conditions::find(&status.conditions, type_).filter(|c| c.status == "False");
         let failing = is_false(condition::SERVED);

@@ -278,7 +278,7 @@ fn endpoint_problems_are_named_up_to_three() {
     let endpoints = json!({"endpoints": (1..=5).map(|i| json!({"protocol": "IMAP", "port": i})).collect::<Vec<_>>()});
     let mut world = world(domain(endpoints));
     let failure = LookFailure { word: "timeout".to_owned(), message: "no banner".to_owned() };
-    let (_, decision) = Outside { endpoints: Err(failure) }.pass(&mut world);
+    let (_, decision) = Outside { endpoints: Err(failure), ..Outside::serving(&SECOND) }.pass(&mut world);
     let message = "EndpointProblem: IMAP mail.example.com:1: no banner; IMAP mail.example.com:2: no banner; \
                    IMAP mail.example.com:3: no banner and 2 more";
     assert_eq!(said(&decision.status, "Served"), format!("False {message}"));

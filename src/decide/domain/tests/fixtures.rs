@@ -10,7 +10,8 @@ use crate::api::certificate::{MailCertificate, MailCertificateStatus, Revision};
 use crate::api::domain::{MailDomain, MailDomainStatus, WorkloadKind};
 use crate::decide::Decision;
 use crate::decide::domain::world::{
-    Action, CertificateView, Fact, LookFailure, Progress, Served, WorkloadFound, WorkloadView, World, anchors,
+    Action, CertificateView, Fact, FoundWorkload, LookFailure, PodView, Progress, Reading, SecretUse, Served, Sharer,
+    WorkloadFound, WorkloadView, World, anchors,
 };
 use crate::decide::domain::{decide, names::desired_certificate};
 use crate::pki::subject::{SubjectSpec, Usage};
@@ -152,11 +153,58 @@ pub fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Cond
 }
 
 pub fn workload(name: &str, annotation: Option<&str>, progress: Progress) -> WorkloadView {
-    WorkloadView {
-        kind: WorkloadKind::Deployment,
+    let found = FoundWorkload {
+        uid: "uid-w".to_owned(),
+        annotation: annotation.map(str::to_owned),
+        template: "7".to_owned(),
+        progress,
+        selector: Default::default(),
+        labels: [("app".to_owned(), "mail".to_owned())].into(),
+        uses: Vec::new(),
+        takes_away: true,
+    };
+    let mut view = WorkloadView::not_found(WorkloadKind::Deployment, name);
+    view.found = WorkloadFound::Found(Box::new(found));
+    view
+}
+
+/// What was found of a workload, to be changed.
+pub fn found(view: &mut WorkloadView) -> &mut FoundWorkload {
+    let WorkloadFound::Found(found) = &mut view.found else { panic!("not found") };
+    found
+}
+
+/// A ready pod that mounts the Secret in its one container.
+pub fn pod(name: &str) -> PodView {
+    PodView {
         name: name.to_owned(),
-        found: WorkloadFound::Found { annotation: annotation.map(str::to_owned), template: "7".to_owned(), progress },
-        also: Default::default(),
+        uid: format!("uid-{name}"),
+        ip: Some("10.0.0.1".to_owned()),
+        ready: true,
+        created: Some(NOW - hours(100)),
+        annotation: None,
+        restarts: 0,
+        containers: vec!["postfix".to_owned()],
+        ports: [25, 993].into(),
+        uses: vec![SecretUse {
+            secret: "example-com-tls".to_owned(),
+            container: "postfix".to_owned(),
+            how: Reading::Folder { path: "/tls/tls.crt".to_owned() },
+        }],
+    }
+}
+
+/// The MailDomain `name`, older than that of [`domain`], with a certificate of that fingerprint in Secret `<name>-tls`.
+pub fn sharer(name: &str, fingerprint: &str) -> Sharer {
+    Sharer {
+        name: name.to_owned(),
+        created: None,
+        secret: format!("{name}-tls"),
+        fingerprint: fingerprint.to_owned(),
+        valid: (NOW - hours(1), NOW + hours(2000)),
+        reloads: Vec::new(),
+        rollout: Default::default(),
+        status: None,
     }
 }
 
@@ -188,11 +236,15 @@ pub fn served(chain: &Chain) -> Result<Served, LookFailure> {
 /// What the world around the operator answers.
 pub struct Outside {
     pub endpoints: Result<Served, LookFailure>,
+    /// The fingerprint of what has arrived in pods.
+    pub arrived: Result<String, String>,
+    /// How reloads end.
+    pub reloads: Result<(), String>,
 }
 
 impl Outside {
     pub fn serving(chain: &Chain) -> Self {
-        Self { endpoints: served(chain) }
+        Self { endpoints: served(chain), arrived: Ok(print(chain)), reloads: Ok(()) }
     }
 
     fn act(&self, world: &World, action: &Action) -> Fact {
@@ -212,6 +264,13 @@ impl Outside {
                 Fact::Rolled(view)
             }
             Action::ReadSni { .. } | Action::WriteSni { .. } => Fact::SniWaits("nobody does it here".to_owned()),
+            Action::Nudge { uid, .. } => Fact::Nudged(uid.clone()),
+            Action::Read { uid, secret, .. } => {
+                Fact::Read { uid: uid.clone(), secret: secret.clone(), result: self.arrived.clone() }
+            }
+            Action::Reload { uid, .. } => {
+                Fact::Reloaded { uid: uid.clone(), at: world.now, result: self.reloads.clone() }
+            }
             Action::Probe(target) => {
                 Fact::Probed { key: target.key.clone(), at: world.now, result: self.endpoints.clone() }
             }

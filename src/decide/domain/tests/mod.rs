@@ -2,9 +2,13 @@
 
 mod conditions;
 mod fixtures;
+mod hold;
+mod in_place;
 mod names;
+mod pods;
 mod probes;
 mod properties;
 mod rollout;
 mod sni;
+mod targets;
 mod verdicts;

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::fixtures::*;
 use crate::decide::Decision;
 use crate::decide::domain::decide;
-use crate::decide::domain::world::{Action, LookFailure, Progress, Sighting, WorkloadFound, World};
+use crate::decide::domain::world::{Action, LookFailure, Progress, Sighting, World};
 
 fn probed(actions: &[Action]) -> Vec<&str> {
     fn key(action: &Action) -> Option<&str> {
@@ -51,7 +51,7 @@ fn a_good_endpoint_is_looked_at_again_after_the_interval_give_or_take_a_tenth() 
 fn a_problem_is_looked_at_again_at_growing_intervals() {
     let mut world = world(domain(json!({"endpoints": [{"protocol": "IMAPS"}]})));
     let failure = LookFailure { word: "connection-failed".to_owned(), message: "refused".to_owned() };
-    let outside = Outside { endpoints: Err(failure) };
+    let outside = Outside { endpoints: Err(failure), ..Outside::serving(&SECOND) };
     let mut pauses = Vec::new();
     for _ in 0..8 {
         let (actions, Decision { status, wake, .. }) = outside.pass(&mut world);
@@ -85,7 +85,7 @@ fn nothing_is_looked_at_while_pods_are_replaced() {
     assert!(matches!(actions.as_slice(), [Action::Roll { .. }]));
     assert_eq!(decision.wake, Some(NOW + secs(15)));
     let waiting = "Unknown NotProbed: 0 of 2 endpoints have been looked at since revision 2 became active; \
-                   its pods are being replaced";
+                   its pods are being replaced or reloaded";
     assert_eq!(said(&decision.status, "Served"), waiting);
     // The rollout ends: all are looked at, once nothing can lead to the pods before it any more.
     let mut done = next_pass(&world, decision.status.clone(), secs(15));
@@ -107,7 +107,7 @@ fn pods_with_another_template_are_looked_at_at_once() {
     let (_, decision) = Outside::serving(&SECOND).pass(&mut before);
     let mut world = next_pass(&before, decision.status, secs(5));
     assert_eq!(decide(&world).actions, []);
-    let WorkloadFound::Found { template, .. } = &mut world.workloads[0].found else { panic!("not found") };
+    let template = &mut found(&mut world.workloads[0]).template;
     *template = "8".to_owned();
     assert_eq!(probed(&decide(&world).actions), BOTH);
 }

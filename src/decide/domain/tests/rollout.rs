@@ -8,7 +8,7 @@ use crate::decide::domain::world::{Action, Progress, WorkloadFound, WorkloadView
 
 fn progress(view: WorkloadView) -> Progress {
     match view.found {
-        WorkloadFound::Found { progress, .. } => progress,
+        WorkloadFound::Found(found) => found.progress,
         WorkloadFound::NotFound => panic!("not found"),
     }
 }
@@ -129,8 +129,8 @@ fn daemon_sets() {
 fn the_pod_template_is_read() {
     let object: Deployment = serde_json::from_value(object(json!({}), json!({"observedGeneration": 4}))).unwrap();
     let view = WorkloadView::of_deployment(&object);
-    let WorkloadFound::Found { annotation, template, .. } = view.found else { panic!("not found") };
-    assert_eq!((annotation.as_deref(), template.as_str()), (Some("abc"), "9"));
+    let WorkloadFound::Found(found) = view.found else { panic!("not found") };
+    assert_eq!((found.annotation.as_deref(), found.template.as_str()), (Some("abc"), "9"));
 }
 
 fn rolls(world: &World) -> Vec<(String, String)> {
@@ -161,7 +161,8 @@ fn only_what_does_not_name_the_active_certificate_is_restarted() {
 fn mail_domains_that_share_a_workload_want_the_same() {
     let mut world = world(domain(json!({})));
     let mut shared = workload("shared", None, Progress::RolledOut);
-    shared.also = [print(&FIRST), print(&SECOND), "00".to_owned()].into();
+    shared.shared = [print(&FIRST), print(&SECOND), "00".to_owned()].map(|p| sharer("z", &p)).into();
+    shared.shared.iter_mut().for_each(|s| s.created = Some(NOW));
     world.workloads = vec![shared];
     let mut all = ["00".to_owned(), print(&FIRST), print(&SECOND)];
     all.sort();

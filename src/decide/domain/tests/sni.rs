@@ -211,8 +211,8 @@ fn a_restarted_writer_reads_nothing() {
             ..SniStatus::default()
         });
     }
-    if let WorkloadFound::Found { annotation, .. } = &mut world.workloads[0].found {
-        *annotation = Some(print(&SECOND));
+    if let WorkloadFound::Found(found) = &mut world.workloads[0].found {
+        found.annotation = Some(print(&SECOND));
     }
     assert_eq!(actions(&world), Vec::<String>::new());
     assert_eq!(said(&world).0, "True");

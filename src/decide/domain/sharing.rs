@@ -1,0 +1,141 @@
+//! Workloads that several MailDomains name: one of them decides, and all want the same.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::certificate::{Finding, MailCertificate};
+use crate::api::domain::{MailDomain, Reload, Rollout, WorkloadStatus};
+use crate::api::reasons::domain_finding as reason;
+
+use super::certificate::Certificate;
+use super::world::{WorkloadView, World};
+
+/// Another MailDomain that names the same workload, and has a certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sharer {
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// The Secret of its certificate.
+    pub secret: String,
+    /// The active fingerprint.
+    pub fingerprint: String,
+    /// From when to when that certificate is valid.
+    pub valid: (Timestamp, Timestamp),
+    /// How it wants the workload's pods to load a certificate.
+    pub reloads: Vec<Reload>,
+    /// Its rollout policy.
+    pub rollout: Rollout,
+    /// What it says of the workload.
+    pub status: Option<WorkloadStatus>,
+}
+
+impl Sharer {
+    /// What another MailDomain has to do with the workload of that title. `None` while it has no certificate.
+    pub fn of(other: &MailDomain, certificate: &MailCertificate, title: &str, reloads: Vec<Reload>) -> Option<Self> {
+        let active = certificate.status.as_ref()?.active.as_ref()?;
+        let entry = |s: &&WorkloadStatus| s.workload == title;
+        Some(Self {
+            name: other.name_any(),
+            created: other.creation_timestamp().map(|t| t.0),
+            secret: certificate.spec.secret_name.clone(),
+            fingerprint: active.fingerprint_sha256.clone(),
+            valid: (active.not_before.0, active.not_after.0),
+            reloads,
+            rollout: other.spec.rollout.clone(),
+            status: other.status.as_ref().and_then(|s| s.workloads.iter().find(entry)).cloned(),
+        })
+    }
+}
+
+/// A certificate that a workload shall serve.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Member {
+    pub secret: String,
+    pub fingerprint: String,
+    pub is_valid: bool,
+}
+
+/// What is wanted of a workload by all the MailDomains that name it, and who decides how.
+pub(super) struct Wanted<'a> {
+    /// The certificates.
+    pub members: Vec<Member>,
+    /// The value of the annotation: their fingerprints.
+    pub value: String,
+    /// The MailDomain that decides, when it is another one.
+    pub decider: Option<&'a Sharer>,
+    /// How the one that decides wants the pods to load it.
+    pub reloads: &'a [Reload],
+}
+
+impl<'a> Wanted<'a> {
+    /// `None` while this MailDomain has no certificate.
+    pub fn of(world: &'a World, certificate: &Certificate<'_>, view: &'a WorkloadView) -> Option<Self> {
+        let active = certificate.active?;
+        let secret = certificate.object()?.spec.secret_name.clone();
+        let own =
+            Member { secret, fingerprint: active.fingerprint_sha256.clone(), is_valid: certificate.valid().is_some() };
+        let mut members = vec![own];
+        members.extend(view.shared.iter().map(|s| Member {
+            secret: s.secret.clone(),
+            fingerprint: s.fingerprint.clone(),
+            is_valid: s.valid.0 <= world.now && world.now <= s.valid.1,
+        }));
+        members.sort();
+        members.dedup();
+        let mut prints: Vec<&str> = members.iter().map(|m| m.fingerprint.as_str()).collect();
+        prints.sort_unstable();
+        prints.dedup();
+        let value = prints.join(",");
+        let decider = decider(world, view);
+        let reloads = decider.map_or(view.reloads.as_slice(), |d| d.reloads.as_slice());
+        Some(Self { members, value, decider, reloads })
+    }
+
+    /// Whether anybody would accept one of the certificates.
+    pub fn is_valid(&self) -> bool {
+        self.members.iter().any(|m| m.is_valid)
+    }
+}
+
+/// The oldest MailDomain decides, by name among those of the same second; `None`: this one.
+fn decider<'a>(world: &World, view: &'a WorkloadView) -> Option<&'a Sharer> {
+    let own_age = (world.object.creation_timestamp().map(|t| t.0), world.object.name_any());
+    let oldest = view.shared.iter().min_by_key(|s| (s.created, s.name.clone()))?;
+    ((oldest.created, oldest.name.clone()) < own_age).then_some(oldest)
+}
+
+/// Where MailDomains want different things of one workload: said on each of them, with whose will is done.
+pub(super) fn conflicts(world: &World) -> Vec<Finding> {
+    let own_name = world.object.name_any();
+    let mut found = Vec::new();
+    for view in &world.workloads {
+        let decider = decider(world, view);
+        let decides = decider.map_or(own_name.as_str(), |d| d.name.as_str());
+        let (reloads, rollout) =
+            decider.map_or((&view.reloads, &world.object.spec.rollout), |d| (&d.reloads, &d.rollout));
+        // The one that decides differs from any other; another one differs from it.
+        let others = |differs: &dyn Fn(&Sharer) -> bool, own: bool| -> Vec<String> {
+            let them = view.shared.iter().filter(|s| differs(s)).map(|s| s.name.clone());
+            if decider.is_none() { them.collect() } else { own.then(|| decides.to_owned()).into_iter().collect() }
+        };
+        let mut say = |word: &str, what: &str, others: Vec<String>| {
+            if let Some(other) = others.first() {
+                found.push(Finding {
+                    reason: word.to_owned(),
+                    about: view.title(),
+                    message: format!(
+                        "MailDomain {other} wants another {what} for it: that of MailDomain {decides}, the oldest of \
+                         those that name it, is followed; make them the same"
+                    ),
+                });
+            }
+        };
+        let differs = |s: &Sharer| s.reloads != *reloads;
+        say(reason::RELOAD_CONFLICT, "reload", others(&differs, view.reloads != *reloads));
+        let differs = |s: &Sharer| s.rollout != *rollout;
+        say(reason::ROLLOUT_CONFLICT, "rollout", others(&differs, world.object.spec.rollout != *rollout));
+    }
+    found
+}
