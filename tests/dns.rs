@@ -12,6 +12,8 @@ mod lookups;
 mod propagation;
 #[path = "dns/server.rs"]
 mod server;
+#[path = "dns/tlsa.rs"]
+mod tlsa;
 #[path = "dns/updates.rs"]
 mod updates;
 #[path = "dns/wildcard.rs"]

@@ -32,6 +32,8 @@ words! {
     SERVED = "Served",
     /// The Secret of a server that several MailDomains share has the tables for this one.
     SNI_READY = "SNIReady",
+    /// DNS has the records that the MailDomain wants.
+    DNS_READY = "DNSReady",
 }
 
 words! {
@@ -291,6 +293,35 @@ words! {
     SNI_CONFLICT = "SNIConflict",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
+}
+
+words! {
+    /// Reasons of a MailDomain's condition `DNSReady`.
+    dns:
+    /// Every TLSA record is at every authoritative server, for two TTLs, with a valid signature.
+    TLSA_PUBLISHED = "TLSAPublished",
+    /// Every TLSA record is in DNS, and a key waits until it has been there for two TTLs.
+    TLSA_WAITING = "TLSAWaiting",
+    /// A TLSA record is not at every authoritative server yet.
+    TLSA_PENDING = "TLSAPending",
+    /// A TLSA record is to be published by you.
+    TLSA_MISSING = "TLSAMissing",
+    /// TLSA records are not published before the endpoint is seen to serve the current key.
+    TLSA_HELD = "TLSAHeld",
+    /// TLSA records are being withdrawn, or may still be cached.
+    TLSA_WITHDRAWING = "TLSAWithdrawing",
+    /// No TLSA record is published or cached any more.
+    TLSA_WITHDRAWN = "TLSAWithdrawn",
+    /// The host is an alias, and below its target are TLSA records of other keys.
+    TLSA_OVERRULED = "TLSAOverruled",
+    /// The zone is not signed: TLSA records in it have no effect.
+    ZONE_NOT_SIGNED = "ZoneNotSigned",
+    /// What an authoritative server says is not validly signed.
+    DNSSEC_BOGUS = "DNSSECBogus",
+    /// DNS does not answer.
+    DNS_FAILED = "DNSFailed",
+    /// The records cannot be published or withdrawn.
+    PUBLISH_FAILED = "PublishFailed",
 }
 
 words! {

@@ -42,6 +42,7 @@ pub fn conditions() -> String {
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
         ("Codes of findings about a certificate, in imports and `mailcert inspect`", reasons::import::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),
+        ("Reasons of a MailDomain's `DNSReady`", reasons::dns::MEANINGS),
         ("Reasons of a MailDomain's findings", reasons::domain_finding::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
     ];

@@ -82,6 +82,8 @@ pub struct Context {
     pub failures: Memory<u32>,
     /// What the endpoints of each MailDomain showed last.
     pub looks: Memory<BTreeMap<String, Look>>,
+    /// What is known about the TLSA records of each MailDomain.
+    pub tlsa: Memory<crate::decide::domain::tlsa::Memory>,
     /// Events to publish.
     pub news: mpsc::Sender<News>,
     /// Metrics.

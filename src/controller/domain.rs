@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{pods, reloads, secrets, sni, workloads};
+use super::{pods, reloads, secrets, sni, tlsa, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -40,6 +40,7 @@ impl Subject for Domains {
         let certificate = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&object)));
         let mut world = World::new(object.clone(), now, CertificateView::of(&object, certificate.clone()));
         world.looks = context.looks.get(&own).unwrap_or_default();
+        world.tlsa = tlsa::observe(context, &object);
         world.forbidden = context.bindings.ensure(&own.0).await.err();
         if world.forbidden.is_some() {
             return Ok(world);
@@ -67,7 +68,8 @@ impl Subject for Domains {
     }
 
     fn abreast(action: &Action) -> bool {
-        matches!(action, Action::Probe(_) | Action::Nudge { .. } | Action::Read { .. } | Action::Reload { .. })
+        let is_look = matches!(action, Action::Probe(_) | Action::Tlsa(_));
+        is_look || matches!(action, Action::Nudge { .. } | Action::Read { .. } | Action::Reload { .. })
     }
 
     async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, PassError> {
@@ -91,6 +93,7 @@ impl Subject for Domains {
                 Ok(Fact::Reloaded { uid, at: Context::now(), result })
             }
             Action::Probe(target) => Ok(probe(context, target).await),
+            Action::Tlsa(step) => Ok(Fact::Tlsa(tlsa::act(context, &world.object, step).await?)),
         }
     }
 
@@ -110,11 +113,16 @@ impl Subject for Domains {
             served: e.verdict == EndpointVerdict::Served,
         });
         context.metrics.set_endpoints(&own.0, &own.1, samples.collect());
+        match status.dns {
+            Some(_) => context.tlsa.set(own.clone(), world.tlsa.clone()),
+            None => context.tlsa.forget(&own),
+        }
         context.looks.set(own, world.looks.clone());
     }
 
     fn forget(context: &Context, key: &Key) {
         context.looks.forget(key);
+        context.tlsa.forget(key);
         context.metrics.remove_endpoints(&key.0, &key.1);
     }
 }

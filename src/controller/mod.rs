@@ -37,6 +37,7 @@ mod resolvers;
 mod runner;
 mod secrets;
 mod sni;
+mod tlsa;
 mod turns;
 mod views;
 mod watching;

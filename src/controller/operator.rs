@@ -155,6 +155,7 @@ pub async fn run(
         dns: Settings {
             resolvers: settings.dns_resolvers.clone(),
             recursive_only: settings.dns_recursive_only,
+            anchors: settings.dnssec_trust_anchors.clone().unwrap_or_default(),
             ..Settings::default()
         },
         open_orders,
@@ -164,6 +165,7 @@ pub async fn run(
         turns: Turns::new(usize::from(settings.concurrency)),
         ca_certificates: Memory::default(),
         looks: Memory::default(),
+        tlsa: Memory::default(),
         failures: Memory::default(),
         exposed: Memory::default(),
         left_behind: Notify::new(),

@@ -95,7 +95,8 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     find(conditions, type_).is_some_and(|c| c.status == "True")
 }
 
-fn shortened(message: &str) -> String {
+/// A message, cut where it would be too long.
+pub fn shortened(message: &str) -> String {
     if message.chars().count() <= LONGEST_MESSAGE {
         return message.to_owned();
     }

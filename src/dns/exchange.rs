@@ -71,13 +71,24 @@ pub(super) fn span(time: Duration) -> String {
     }
 }
 
+/// How a question is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// Of a server that asks others.
+    pub recursive: bool,
+    /// Of one that hands on what it cannot validate, too: it is validated here.
+    pub unchecked: bool,
+    /// With signatures (RFC 4035 section 3.2.1).
+    pub signed: bool,
+}
+
 /// Asks `server` one question, over UDP and, when the answer does not fit, over TCP. Any response code comes back as
 /// it is; what is not an answer to this question does not.
 pub(super) async fn ask(
     server: SocketAddr,
     name: &Name,
     kind: RecordType,
-    recursive: bool,
+    manner: Manner,
     limit: Duration,
 ) -> Result<Message, Trouble> {
     let question = Query::query(name.clone(), kind);
@@ -85,10 +96,12 @@ pub(super) async fn ask(
     loop {
         let mut message = Message::query();
         message.add_query(question.clone());
-        message.metadata.recursion_desired = recursive;
+        message.metadata.recursion_desired = manner.recursive;
+        message.metadata.checking_disabled = manner.unchecked;
         if extended {
             let mut edns = Edns::new();
             edns.set_max_payload(UDP_MAX);
+            edns.set_dnssec_ok(manner.signed);
             message.set_edns(edns);
         }
         let message = transact(server, transport, message, limit).await?.into_message();

@@ -4,6 +4,7 @@
 //! it answers is taken for hostile: an answer about another name, a chain without an end, a text of any length or with
 //! any bytes is either bounded or a [`DnsFailure`], never a panic.
 
+mod anchors;
 mod answer;
 mod exchange;
 mod failure;
@@ -11,6 +12,8 @@ mod lookups;
 mod propagation;
 mod resolve;
 mod settings;
+mod tlsa;
+mod validate;
 mod zone;
 
 use std::future::Future;
@@ -18,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use anchors::Anchors;
 pub(crate) use answer::{absolute, shown};
 pub(crate) use exchange::{Transport, Trouble, transact};
 pub use failure::DnsFailure;
@@ -31,12 +35,14 @@ pub use zone::{Nameserver, Zone};
 #[derive(Clone, Debug)]
 pub struct Dns(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     resolvers: Vec<SocketAddr>,
     recursive_only: bool,
     timeout: Duration,
     total: Duration,
+    anchors: Anchors,
+    unchecked: bool,
 }
 
 impl Dns {
@@ -50,7 +56,14 @@ impl Dns {
             recursive_only: settings.recursive_only,
             timeout: settings.timeout,
             total: settings.total,
+            anchors: settings.anchors.clone(),
+            unchecked: false,
         })))
+    }
+
+    /// The same, whose resolvers are to hand on also what they cannot validate: it is validated here.
+    fn unchecked(&self) -> Self {
+        Self(Arc::new(Inner { unchecked: true, ..Inner::clone(&self.0) }))
     }
 
     /// Does `work`, for at most the time that one question may take.
@@ -78,5 +91,6 @@ mod tests {
         send(dns.addresses("a.test"));
         send(dns.caa("a.test"));
         send(dns.txt_everywhere("a.test"));
+        send(dns.tlsa_everywhere("_25._tcp.a.test", "a.test"));
     }
 }

@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RecordType};
 
 use super::Dns;
 use super::answer::{self, absolute, shown};
-use super::exchange::{Trouble, ask};
+use super::exchange::{Manner, Trouble, ask};
 use super::failure::DnsFailure;
 use super::lookups::texts;
 use super::settings::PORT;
@@ -81,39 +81,18 @@ impl Dns {
         }
     }
 
-    /// What a server says at all of its addresses. Those from which nothing comes do not count as long as another one
-    /// answers: often only one family can be reached. Of those that answer, the one that knows least counts, since a
-    /// CA may happen to ask that one.
     async fn at(&self, server: &Nameserver, name: &Name) -> ServerAnswer {
         let mut asked = Vec::new();
         for address in &server.addresses {
             asked.push(self.authoritative(*address, name));
         }
-        let each = join_all(asked).await;
-        let mut values: Option<Vec<String>> = None;
-        let mut refusal = None;
-        let mut silence = None;
-        for (address, result) in server.addresses.iter().zip(each) {
-            match result {
-                Ok(found) => {
-                    let common = |known: Vec<String>| known.into_iter().filter(|value| found.contains(value)).collect();
-                    values = Some(values.map_or_else(|| found.clone(), common));
-                }
-                Err(Unusable::Silent(why)) => silence = silence.or(Some(format!("{why} at {address}"))),
-                Err(Unusable::Wrong(why)) => refusal = refusal.or(Some(format!("{why} at {address}"))),
-            }
-        }
-        let result = match (refusal, values, silence) {
-            (Some(why), _, _) | (None, None, Some(why)) => Err(why),
-            (None, Some(values), _) => Ok(values),
-            (None, None, None) => Err("its name has no address".into()),
-        };
-        ServerAnswer { server: server.name.clone(), result }
+        let common = |known: Vec<String>, found: Vec<String>| known.into_iter().filter(|v| found.contains(v)).collect();
+        ServerAnswer { server: server.name.clone(), result: agreed(server, join_all(asked).await, common) }
     }
 
     async fn authoritative(&self, address: IpAddr, name: &Name) -> Result<Vec<String>, Unusable> {
         let server = SocketAddr::new(address, PORT);
-        match ask(server, name, RecordType::TXT, false, self.0.timeout).await {
+        match ask(server, name, RecordType::TXT, Manner::default(), self.0.timeout).await {
             Ok(message) => judge(&message, name),
             Err(trouble @ (Trouble::Silent(_) | Trouble::Unreachable(_))) => Err(Unusable::Silent(trouble.to_string())),
             Err(trouble) => Err(Unusable::Wrong(trouble.to_string())),
@@ -121,17 +100,47 @@ impl Dns {
     }
 }
 
+/// What a server says at all of its addresses. Those from which nothing comes do not count as long as another one
+/// answers: often only one family can be reached. Of those that answer, `worse` puts together what counts, since a CA,
+/// or a mail server, may happen to ask any of them.
+pub(super) fn agreed<T>(
+    server: &Nameserver,
+    each: Vec<Result<T, Unusable>>,
+    worse: impl Fn(T, T) -> T,
+) -> Result<T, String> {
+    let mut values: Option<T> = None;
+    let mut refusal = None;
+    let mut silence = None;
+    for (address, result) in server.addresses.iter().zip(each) {
+        match result {
+            Ok(found) => {
+                values = Some(match values {
+                    Some(known) => worse(known, found),
+                    None => found,
+                });
+            }
+            Err(Unusable::Silent(why)) => silence = silence.or(Some(format!("{why} at {address}"))),
+            Err(Unusable::Wrong(why)) => refusal = refusal.or(Some(format!("{why} at {address}"))),
+        }
+    }
+    match (refusal, values, silence) {
+        (Some(why), _, _) | (None, None, Some(why)) => Err(why),
+        (None, Some(values), _) => Ok(values),
+        (None, None, None) => Err("its name has no address".into()),
+    }
+}
+
 /// Why one address of a server gave no values.
 #[derive(Debug)]
-enum Unusable {
+pub(super) enum Unusable {
     /// Nothing came back.
     Silent(String),
     /// Something came back.
     Wrong(String),
 }
 
-/// The values in an authoritative server's answer.
-fn judge(message: &Message, name: &Name) -> Result<Vec<String>, Unusable> {
+/// Whether an answer comes with authority.
+pub(super) fn with_authority(message: &Message) -> Result<(), Unusable> {
     match message.metadata.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => {}
         ResponseCode::Refused => {
@@ -144,6 +153,12 @@ fn judge(message: &Message, name: &Name) -> Result<Vec<String>, Unusable> {
             "it is named as a server of the zone, but does not answer with authority (lame)".into(),
         ));
     }
+    Ok(())
+}
+
+/// The values in an authoritative server's answer.
+fn judge(message: &Message, name: &Name) -> Result<Vec<String>, Unusable> {
+    with_authority(message)?;
     let found = answer::read(message, name, RecordType::TXT).map_err(|failure| Unusable::Wrong(failure.words))?;
     if found.hops > 0 && found.records.is_empty() {
         return Err(Unusable::Wrong(format!("it says that the name is an alias of {}", shown(&found.end))));

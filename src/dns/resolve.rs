@@ -1,14 +1,13 @@
 //! Questions to the recursive resolvers.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::Dns;
 use super::answer::{self, Found, MAX_HOPS, absolute, shown};
-use super::exchange::{Trouble, ask};
+use super::exchange::{Manner, Trouble, ask};
 use super::failure::DnsFailure;
 
 /// How many failed servers a message names.
@@ -61,7 +60,8 @@ impl Dns {
         loop {
             let message = match resolver {
                 None => self.question(&at, kind).await?,
-                Some(server) => one(server, &at, kind, self.0.timeout)
+                Some(server) => self
+                    .one(server, &at, kind)
                     .await
                     .map_err(|trouble| DnsFailure::new(trouble.to_string(), trouble.passes()))?,
             };
@@ -82,20 +82,21 @@ impl Dns {
     pub(super) async fn question(&self, name: &Name, kind: RecordType) -> Result<Message, DnsFailure> {
         let mut failed = Vec::new();
         for server in &self.0.resolvers {
-            match one(*server, name, kind, self.0.timeout).await {
+            match self.one(*server, name, kind).await {
                 Ok(message) => return Ok(message),
                 Err(trouble) => failed.push((*server, trouble)),
             }
         }
         Err(unanswered(name, kind, &failed))
     }
-}
 
-async fn one(server: SocketAddr, name: &Name, kind: RecordType, limit: Duration) -> Result<Message, Trouble> {
-    let message = ask(server, name, kind, true, limit).await?;
-    match message.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => Ok(message),
-        code => Err(Trouble::Code(code)),
+    async fn one(&self, server: SocketAddr, name: &Name, kind: RecordType) -> Result<Message, Trouble> {
+        let manner = Manner { recursive: true, unchecked: self.0.unchecked, signed: false };
+        let message = ask(server, name, kind, manner, self.0.timeout).await?;
+        match message.metadata.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain => Ok(message),
+            code => Err(Trouble::Code(code)),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hickory_resolver::system_conf::read_system_conf;
 
+use super::anchors::Anchors;
 use super::answer::shown_text;
 use super::failure::DnsFailure;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long a whole question has, all servers and steps together.
     pub total: Duration,
+    /// Whom DNSSEC begins at.
+    pub anchors: Anchors,
 }
 
 impl Default for Settings {
@@ -32,6 +35,7 @@ impl Default for Settings {
             recursive_only: false,
             timeout: Duration::from_secs(5),
             total: Duration::from_secs(30),
+            anchors: Anchors::default(),
         }
     }
 }

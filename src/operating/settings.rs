@@ -56,6 +56,10 @@ pub struct OperatorSettings {
     /// Ask only resolvers about DNS-01 records, where the authoritative servers cannot be reached from here
     #[arg(long, env = "MAILCERT_DNS_RECURSIVE_ONLY")]
     pub dns_recursive_only: bool,
+    /// DNSKEY records, one a line as in a zone file, that DNSSEC begins at besides the root's: for zones of your own that
+    /// no signed parent leads to
+    #[arg(long, env = "MAILCERT_DNSSEC_TRUST_ANCHORS", value_name = "RECORDS")]
+    pub dnssec_trust_anchors: Option<crate::dns::Anchors>,
     /// Address of /livez and /readyz
     #[arg(long, env = "MAILCERT_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "[::]:8081")]
     pub health_listen: SocketAddr,

@@ -2,6 +2,8 @@
 //!
 //! They listen on port 53, where every other server looks for them, at loopback addresses of their own.
 
+mod signed;
+
 use crate::{
     cache,
     error::{Context, Error, Result},
@@ -39,18 +41,41 @@ pub struct BindZone {
     apex: String,
     records: String,
     policy: String,
+    signing: Signing,
+}
+
+/// Whether a zone is signed (DNSSEC). As soon as one is, the root is too, and [`Bind::anchor`] is its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signing {
+    /// It is not.
+    No,
+    /// It is, and the root has its DS record.
+    Yes,
+    /// It is, and the root has a DS record of another key.
+    Broken,
 }
 
 impl BindZone {
     /// A zone with an SOA, NS records `ns1` (and `ns2` for the secondary), and their addresses. The keys of
-    /// [`Bind::key`] may update every TXT record in it.
+    /// [`Bind::key`] may update every TXT and TLSA record in it.
     pub fn new(apex: &str) -> Self {
-        let grant = |algorithm: &str| format!("grant {} zonesub TXT; ", key_name(algorithm));
+        let grant = |algorithm: &str| format!("grant {} zonesub TXT TLSA; ", key_name(algorithm));
         Self {
             apex: apex.to_owned(),
             records: String::new(),
             policy: ALGORITHMS.iter().map(|algorithm| grant(algorithm)).collect(),
+            signing: Signing::No,
         }
+    }
+
+    /// Signed, with a chain of trust from the root.
+    pub fn signed(self) -> Self {
+        Self { signing: Signing::Yes, ..self }
+    }
+
+    /// Signed with a key that the DS record in the root does not name: bogus.
+    pub fn broken(self) -> Self {
+        Self { signing: Signing::Broken, ..self }
     }
 
     /// With more records, as lines of a zone file: `mail A 192.0.2.1`.
@@ -77,6 +102,8 @@ pub struct Bind {
     instance: Instance,
     primary: Address,
     secondary: Option<Address>,
+    /// Those of other servers.
+    others: Vec<Address>,
     keys: Vec<Key>,
 }
 
@@ -112,13 +139,17 @@ impl Bind {
             keys.push(generate(name, algorithm)?);
         }
         keys.push(generate(ADMIN.to_owned(), SHA256)?);
-        let bind = Self { instance, primary, secondary, keys };
+        let bind = Self { instance, primary, secondary, others: Vec::new(), keys };
         bind.serve("primary", bind.primary.ip, "yes", &bind.primary_zones(options)?)?;
         if let Some(secondary) = &bind.secondary {
             bind.serve("secondary", secondary.ip, "no", &bind.secondary_zones(options)?)?;
         }
-        let ready = || options.zones.iter().all(|zone| bind.in_step(&zone.apex));
+        // A zone that is being signed changes all the while.
+        let ready = || options.zones.iter().all(|zone| zone.signing != Signing::No || bind.in_step(&zone.apex));
         bind.instance.wait("BIND", LIMIT, ready)?;
+        if options.is_signed() {
+            bind.delegate(options)?;
+        }
         Ok(bind)
     }
 
@@ -168,13 +199,18 @@ impl Bind {
 
     /// Makes the secondary fetch the zone, and waits until it has what the primary has.
     pub fn transfer(&self, apex: &str) -> Result<()> {
+        self.tell(apex)?;
+        self.instance.wait(&format!("the transfer of {apex}"), LIMIT, || self.in_step(apex))
+    }
+
+    /// Tells the secondary that a zone has changed.
+    fn tell(&self, apex: &str) -> Result<()> {
         let secondary = self.secondary();
         let mut tell = Command::new("dig");
         // As the primary does itself when `notify` is on; the secondary takes it from nobody else.
         tell.args(["+opcode=notify", "+norecurse", "+tries=1", "-b"]).arg(self.primary.ip.to_string());
         tell.arg(format!("@{}", secondary.ip())).args([apex, "SOA"]);
-        run(tell, "")?;
-        self.instance.wait(&format!("the transfer of {apex}"), LIMIT, || self.in_step(apex))
+        run(tell, "").map(drop)
     }
 
     fn in_step(&self, apex: &str) -> bool {
@@ -201,7 +237,8 @@ impl Bind {
              pid-file none; lock-file none; session-keyfile \"{folder}/session.key\"; empty-zones-enable no;\n\
              dnssec-validation no; query-source address {ip}; transfer-source {ip}; notify-source {ip};\n\
              allow-query {{ any; }}; recursion {recursion}; minimal-responses yes; }};\n\
-             controls {{ }};\n{keys}{zones}"
+             controls {{ }};\n{}{keys}{zones}",
+            signed::POLICIES
         );
         let path = dir.join("named.conf");
         fs::write(&path, config).context(|| format!("cannot write {}", path.display()))?;
@@ -228,15 +265,17 @@ impl Bind {
         let also = self.secondary.as_ref().map_or(String::new(), |secondary| format!("{};", secondary.ip));
         let mut config = String::new();
         // The root, so that nothing is ever asked of anybody else.
-        let root = BindZone { apex: ".".into(), records: String::new(), policy: String::new() };
+        let signing = if options.is_signed() { Signing::Yes } else { Signing::No };
+        let root = BindZone { apex: ".".into(), records: String::new(), policy: String::new(), signing };
         for (number, zone) in options.zones.iter().chain([&root]).enumerate() {
             let file = dir.join(format!("{number}.zone"));
             fs::write(&file, self.zone_file(zone)).context(|| format!("cannot write {}", file.display()))?;
             config.push_str(&format!(
-                "zone \"{}\" {{ type primary; file \"{}\"; notify {notify}; also-notify {{ {also} }};\n\
+                "zone \"{}\" {{ type primary; file \"{}\"; notify {notify}; also-notify {{ {also} }};\n{}\
                  update-policy {{ grant {ADMIN} zonesub ANY; {} }}; }};\n",
                 zone.apex,
                 file.display(),
+                if zone.signing == Signing::No { "" } else { signed::POLICY },
                 zone.policy
             ));
         }

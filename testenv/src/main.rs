@@ -78,8 +78,8 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    let all = [packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::JAVA, &packages::SERVERS];
-    packages::install(&all.concat())
+    let servers = [packages::JAVA.as_slice(), &packages::SERVERS, &packages::DANE].concat();
+    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &servers].concat())
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

@@ -49,6 +49,10 @@ pub const SERVERS: [Package; 4] = [
     package("openssl", "openssl"),
 ];
 
+/// Programs that judge TLSA records: of NLnet Labs, GnuTLS and Postfix.
+pub const DANE: [Package; 3] =
+    [package("ldnsutils", "ldns-dane"), package("gnutls-bin", "danetool"), package("postfix", "posttls-finger")];
+
 impl Package {
     fn installed(&self) -> bool {
         if self.program.starts_with('/') {

@@ -68,6 +68,7 @@ impl Server {
             recursive_only: true,
             timeout: Duration::from_millis(600),
             total: Duration::from_secs(4),
+            ..Settings::default()
         }
     }
 }

@@ -43,6 +43,7 @@ pub use rollout::{DisruptionBudgets, Rollout, RolloutState, WorkloadStatus};
     printcolumn(name = "Served", type_ = "string", json_path = ".status.conditions[?(@.type==\"Served\")].status"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
     printcolumn(name = "Endpoint problems", type_ = "string", json_path = ".status.endpointProblems"),
+    printcolumn(name = "DNS", type_ = "string", json_path = ".status.conditions[?(@.type==\"DNSReady\")].status", priority = "1"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -210,7 +211,7 @@ pub struct MailDomainStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `NamesMatch`, `RolledOut`, `Served`; `Stalled` while it takes a person to go on.
+    /// `Ready`, `NamesMatch`, `RolledOut`, `Served`; `DNSReady` where DNS records are wanted; `Stalled` while it takes a person to go on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

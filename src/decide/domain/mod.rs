@@ -10,6 +10,7 @@ pub mod names;
 pub mod pods;
 pub mod sharing;
 pub mod sni;
+pub mod tlsa;
 pub mod verdict;
 pub mod workload;
 pub mod world;
@@ -61,6 +62,10 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     actions.extend(probes.due().map(Action::Probe));
     let wake = wake(world, &certificate, &rollout, &probes);
     let status = status::status(world, &names, &certificate, rollout, targets, judgements);
+    let tlsa = tlsa::Plan::of(world, &names, &certificate, &status.endpoints);
+    actions.extend(tlsa.iter().flat_map(tlsa::Plan::steps).map(Action::Tlsa));
+    let second = later(world.now, SignedDuration::from_secs(1));
+    let wake = wake.into_iter().chain(tlsa.and_then(|plan| plan.wake()).map(|at| at.max(second))).min();
     Decision { actions, status, wake }
 }
 
@@ -121,6 +126,7 @@ impl World {
                 self.done.reloaded.insert(uid, (at, result));
             }
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
+            Fact::Tlsa(outcome) => self.tlsa.learn(outcome),
         }
     }
 }

@@ -3,8 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::domain::{DomainCertificateStatus, EndpointStatus, EndpointVerdict, MailDomainStatus};
-use crate::api::reasons::{condition, domain as reason, endpoint as word};
+use crate::api::domain::{DnsStatus, DomainCertificateStatus, EndpointStatus, EndpointVerdict, MailDomainStatus};
+use crate::api::reasons::{condition, dns as dns_reason, domain as reason, endpoint as word};
 use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
@@ -12,6 +12,7 @@ use super::names::Names;
 use super::rollout::Rollout;
 use super::sni::Group;
 use super::targets::Targets;
+use super::tlsa::Plan;
 use super::verdict::Judgement;
 use super::world::{ProbeTarget, World};
 use super::{counted, first_three, rollout};
@@ -55,8 +56,10 @@ pub(super) fn status(
     let served = served(world, targets.list.len(), certificate, &endpoints, &rollout);
     let group = Group::of(world);
     let sni = group.as_ref().map(Group::said);
+    let tlsa = Plan::of(world, names, certificate, &endpoints);
+    let (dns, dns_ready) = dns(world, tlsa.as_ref());
     let parts = [&names_match, &rolled_out, &served];
-    let ready = ready(world, certificate, parts, sni.as_ref(), targets.list.len());
+    let ready = ready(world, certificate, parts, [sni.as_ref(), dns_ready.as_ref()], targets.list.len());
 
     let old = world.object.status.as_ref();
     let generation = world.object.metadata.generation;
@@ -73,6 +76,9 @@ pub(super) fn status(
     if let Some(said) = &sni {
         conditions.set(condition::SNI_READY, said.state, said.reason, &said.message);
     }
+    if let Some(said) = &dns_ready {
+        conditions.set(condition::DNS_READY, said.state, said.reason, &said.message);
+    }
     if ready.is_stalled {
         conditions.stalled(ready.reason, &ready.message);
     } else if is_under_way(&ready) {
@@ -86,13 +92,37 @@ pub(super) fn status(
         endpoints,
         workloads: rollout.states,
         findings: targets.findings.into_iter().chain(rollout.findings).collect(),
-        dns: old.and_then(|s| s.dns.clone()),
+        dns,
         sni: group.as_ref().map(Group::status),
     }
 }
 
+/// Reasons of `DNSReady` that do not pass by themselves.
+const NEEDS_A_PERSON: [&str; 5] = [
+    dns_reason::PUBLISH_FAILED,
+    dns_reason::DNSSEC_BOGUS,
+    dns_reason::ZONE_NOT_SIGNED,
+    dns_reason::TLSA_OVERRULED,
+    dns_reason::TLSA_MISSING,
+];
+
+/// What is in DNS, and `DNSReady`; neither when nothing there is the operator's business.
+fn dns(world: &World, tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
+    let Some(plan) = tlsa else { return (None, None) };
+    match plan.status() {
+        Some(status) => (Some(DnsStatus { tlsa: Some(status) }), Some(plan.said())),
+        None => (None, world.object.spec.dns.as_ref().map(|_| super::tlsa::withdrawn())),
+    }
+}
+
 /// `Ready`: the first thing that is not as it should be.
-fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], sni: Option<&Said>, looks: usize) -> Said {
+fn ready(
+    world: &World,
+    certificate: &Certificate<'_>,
+    parts: [&Said; 3],
+    [sni, dns]: [Option<&Said>; 2],
+    looks: usize,
+) -> Said {
     let [names_match, rolled_out, served] = parts;
     let not_met = |said: &Said| Said { state: State::False, ..said.clone() };
     if names_match.reason == reason::INVALID_SPEC {
@@ -106,6 +136,10 @@ fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], sni: O
     }
     let is_excused = |said: &Said| [reason::NO_WORKLOADS, reason::NO_ENDPOINTS].contains(&said.reason);
     if let Some(said) = parts.into_iter().chain(sni).find(|said| said.state != State::True && !is_excused(said)) {
+        return not_met(said);
+    }
+    // What passes by itself takes hours, and mail flows all the while.
+    if let Some(said) = dns.filter(|said| NEEDS_A_PERSON.contains(&said.reason)) {
         return not_met(said);
     }
     let revision = certificate.active.map(|r| format!("revision {} (expires at {})", r.revision, r.not_after.0));

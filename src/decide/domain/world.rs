@@ -19,6 +19,7 @@ pub use super::method::{Call, Step};
 pub use super::pods::{PodView, Reading, SecretUse};
 pub use super::sharing::Sharer;
 use super::sni::{Plan, SniSecret, View};
+use super::tlsa;
 
 /// Everything that is known about one MailDomain in one pass.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct World {
     pub anchors: Anchors,
     /// The MailDomains with which it shares a server, where it does.
     pub sni: Option<View>,
+    /// What is known about its TLSA records. Lives in memory.
+    pub tlsa: tlsa::Memory,
     /// What was done in this pass. Empty at its start.
     pub done: Done,
 }
@@ -59,6 +62,7 @@ impl World {
             forbidden: None,
             anchors: Anchors::mozilla(),
             sni: None,
+            tlsa: tlsa::Memory::default(),
             done: Done::default(),
         }
     }
@@ -365,6 +369,8 @@ pub enum Action {
     },
     /// Look at an endpoint. Brings [`Fact::Probed`].
     Probe(ProbeTarget),
+    /// Look at TLSA records, or publish or withdraw some. Brings [`Fact::Tlsa`].
+    Tlsa(tlsa::Step),
 }
 
 /// The chart value that lets the operator run commands in pods.
@@ -414,6 +420,8 @@ pub enum Fact {
         /// What.
         result: Result<Served, LookFailure>,
     },
+    /// What became of a step about TLSA records.
+    Tlsa(tlsa::Outcome),
 }
 
 impl fmt::Display for Action {
@@ -431,6 +439,7 @@ impl fmt::Display for Action {
             Self::Read { pod, secret, .. } => write!(f, "read what has arrived of Secret {secret} in pod {pod}"),
             Self::Reload { pod, steps, .. } => write!(f, "reload pod {pod} in {} steps", steps.len()),
             Self::Probe(target) => write!(f, "look at {}", target.key),
+            Self::Tlsa(step) => step.fmt(f),
         }
     }
 }

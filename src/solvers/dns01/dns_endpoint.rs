@@ -9,6 +9,8 @@
 //! The DNSEndpoint's status says only that external-dns has read it: whether the record is there is asked in DNS.
 //! external-dns must be run with `--source=crd` and `--managed-record-types=TXT` (besides the types it manages).
 
+pub mod tlsa;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams, Preconditions};
@@ -98,7 +100,7 @@ pub async fn present(client: &Client, endpoint: &Endpoint) -> Result<Presented, 
         wanted.entry(endpoint.value.clone()).or_default().insert(endpoint.owner.clone());
         Ok(Some(build(endpoint, standing, &wanted)))
     };
-    let object = change(client, &endpoint.namespace, &object_name(&endpoint.fqdn), edit).await?;
+    let object = change(client, &endpoint.namespace, &object_name(&endpoint.fqdn), is_ours, edit).await?;
     Ok(Presented { observed: object.as_ref().is_some_and(is_observed) })
 }
 
@@ -109,7 +111,7 @@ pub async fn present(client: &Client, endpoint: &Endpoint) -> Result<Presented, 
 pub async fn clean_up(client: &Client, endpoint: &Endpoint) -> Result<(), Failure> {
     let gone = |owner: &str, value: &str| owner == endpoint.owner && value == endpoint.value;
     let edit = |standing: Option<&DynamicObject>| Ok(standing.and_then(|object| without(object, gone)));
-    change(client, &endpoint.namespace, &object_name(&endpoint.fqdn), edit).await.map(|_| ())
+    change(client, &endpoint.namespace, &object_name(&endpoint.fqdn), is_ours, edit).await.map(|_| ())
 }
 
 /// Removes every value in a namespace that nobody needs any more: `still_wanted` is asked with the MailCertificate
@@ -136,7 +138,7 @@ pub async fn sweep(
             continue;
         }
         let edit = |standing: Option<&DynamicObject>| Ok(standing.and_then(|object| without(object, gone)));
-        change(client, namespace, &object.name_any(), edit).await?;
+        change(client, namespace, &object.name_any(), is_ours, edit).await?;
         swept += 1;
     }
     Ok(swept)
@@ -152,6 +154,7 @@ async fn change(
     client: &Client,
     namespace: &str,
     name: &str,
+    is_ours: impl Fn(&DynamicObject) -> bool,
     edit: impl Fn(Option<&DynamicObject>) -> Result<Option<DynamicObject>, Failure>,
 ) -> Result<Option<DynamicObject>, Failure> {
     let api = api(client, namespace);

@@ -1,7 +1,9 @@
-//! TXT records published with dynamic updates (RFC 2136), signed with TSIG (RFC 8945).
+//! Records published with dynamic updates (RFC 2136), signed with TSIG (RFC 8945): TXT here, TLSA in a file of its own.
 //!
 //! An update adds or removes one value and leaves the others at the name alone: two orders for `example.com` and
 //! `*.example.com` publish theirs under the same name. Doing either twice changes nothing.
+
+mod tlsa;
 
 use std::fmt;
 use std::future::Future;
@@ -151,6 +153,11 @@ impl Rfc2136 {
 
     async fn update(&self, zone: &str, fqdn: &str, message: Message) -> Result<(), DnsFailure> {
         let code = self.bounded(self.signed(message)).await?.metadata.response_code;
+        self.judged(zone, fqdn, "TXT", code)
+    }
+
+    /// What the answer to an update of records of a kind means.
+    fn judged(&self, zone: &str, fqdn: &str, kind: &str, code: ResponseCode) -> Result<(), DnsFailure> {
         if code == ResponseCode::NoError {
             return Ok(());
         }
@@ -159,7 +166,7 @@ impl Rfc2136 {
         let key = self.key_shown();
         Err(match code {
             ResponseCode::Refused => DnsFailure::lasting(format!(
-                "{what}: REFUSED; let the TSIG key {key} update TXT records of that name (in BIND: update-policy)"
+                "{what}: REFUSED; let the TSIG key {key} update {kind} records of that name (in BIND: update-policy)"
             )),
             ResponseCode::NotAuth => DnsFailure::lasting(format!(
                 "{what}: NOTAUTH; it is not the primary server of that zone, to which updates must go"

@@ -1,7 +1,7 @@
 //! Tables and properties of the decisions about a MailDomain.
 
 mod conditions;
-mod fixtures;
+pub(super) mod fixtures;
 mod hold;
 mod in_place;
 mod names;

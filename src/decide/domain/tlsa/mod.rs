@@ -1,0 +1,197 @@
+//! TLSA records (DANE, RFC 6698, 7671 and 7672): which are wanted, when a key is safe to activate, when a record may go.
+//!
+//! Each endpoint's name has `3 1 1` records of the current and of every next key. A record is `Pending` until every
+//! authoritative server has it with a valid signature, `Waiting` for two TTLs from then, and then `Ready`: whoever has
+//! records of this name in a cache has this one among them. A record that vanishes begins anew. A key that is replaced
+//! keeps its record until two TTLs after every endpoint was seen to serve the current one. Turning it all off withdraws
+//! the records and lets go of the key two TTLs later.
+//!
+//! What is done is in the status first: a record is never published that a restarted operator would not know of.
+
+mod places;
+mod records;
+mod said;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use world::{Alias, Answer, Attempt, Look, Memory, Outcome, Server, Sighting, Step, Trust, Update};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::domain::{EndpointStatus, Tlsa, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
+use crate::api::solver::DnsServer;
+
+use super::certificate::Certificate;
+use super::later;
+use super::names::Names;
+use super::status::Said;
+use super::world::World;
+use places::{Key, Place};
+
+/// What there is to decide about the TLSA records of a MailDomain.
+pub(super) struct Plan<'a> {
+    world: &'a World,
+    spec: Option<&'a Tlsa>,
+    old: Option<&'a TlsaStatus>,
+    mode: TlsaMode,
+    /// In seconds.
+    ttl: u32,
+    keys: Vec<Key>,
+    places: Vec<Place>,
+    /// Whether every endpoint was seen to serve the current key.
+    settled: bool,
+    records: Vec<TlsaRecord>,
+}
+
+impl<'a> Plan<'a> {
+    /// Nothing when TLSA records are neither wanted nor left over. `endpoints` is what the endpoints serve.
+    pub fn of(
+        world: &'a World,
+        names: &Names,
+        certificate: &Certificate<'a>,
+        endpoints: &[EndpointStatus],
+    ) -> Option<Self> {
+        let spec = world.object.spec.dns.as_ref().and_then(|dns| dns.tlsa.as_ref());
+        let old = world.object.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|dns| dns.tlsa.as_ref());
+        if spec.is_none() && old.is_none() {
+            return None;
+        }
+        let longest = old.iter().flat_map(|o| &o.records).filter_map(|r| r.ttl).max();
+        let set = spec.map(|tlsa| tlsa.ttl);
+        let mode = spec.map_or(TlsaMode::Remove, |tlsa| tlsa.mode);
+        let keys = places::keys(certificate);
+        let mut plan = Self {
+            world,
+            spec,
+            old,
+            mode,
+            // What is withdrawn has the TTL that it was published with.
+            ttl: if mode == TlsaMode::Remove { longest.or(set) } else { set }.unwrap_or(1),
+            settled: places::settled(certificate, names, endpoints),
+            places: places::places(certificate, names, endpoints, &keys),
+            keys,
+            records: Vec::new(),
+        };
+        plan.records = records::records(&plan);
+        Some(plan)
+    }
+
+    fn is_on(&self) -> bool {
+        self.mode != TlsaMode::Remove
+    }
+
+    /// The server that takes updates, where one does.
+    fn server(&self) -> Option<&'a DnsServer> {
+        let own = self.spec.and_then(|tlsa| tlsa.rfc2136.as_ref());
+        match self.mode {
+            TlsaMode::RFC2136 => own,
+            TlsaMode::Remove => own.or(self.old.and_then(|old| old.server.as_ref())),
+            TlsaMode::Show | TlsaMode::DNSEndpoint => None,
+        }
+    }
+
+    /// Whether there is a DNSEndpoint, or is about to be.
+    fn has_endpoint(&self) -> bool {
+        let was = self.old.is_some_and(|old| old.dns_endpoint);
+        let is_gone = || self.endpoint_step().is_none_or(|step| self.is_done(self.world.tlsa.endpoint.as_ref(), &step));
+        self.mode == TlsaMode::DNSEndpoint || (was && !is_gone())
+    }
+
+    /// The status to write; nothing when it is all over.
+    pub fn status(&self) -> Option<TlsaStatus> {
+        let dns_endpoint = self.has_endpoint();
+        if !self.is_on() && self.records.is_empty() && !dns_endpoint {
+            return None;
+        }
+        let said = self.said();
+        Some(TlsaStatus {
+            mode: self.mode,
+            server: self.server().cloned(),
+            dns_endpoint,
+            records: self.records.clone(),
+            ready: self.ready(),
+            published: self.spkis(|record| record.state != TlsaState::Held),
+            message: Some(crate::decide::conditions::shortened(&said.message)),
+        })
+    }
+
+    /// The keys that can be activated now. The active one is among them, and before there is one, every key: nothing
+    /// that works can break.
+    fn ready(&self) -> Vec<String> {
+        let names = self.names();
+        let is_visible = |name: &str| self.at(name).any(|r| r.state != TlsaState::Held);
+        let has = |name: &str, spki: &str| self.at(name).any(|r| r.spki_sha256 == spki && self.is_safe(r));
+        let is_current = |spki: &str| self.keys.iter().any(|k| k.purpose == TlsaPurpose::Current && k.spki == spki);
+        let is_first = !self.keys.iter().any(|k| k.purpose == TlsaPurpose::Current);
+        let candidates = self.keys.iter().map(|k| &k.spki).chain(self.records.iter().map(|r| &r.spki_sha256));
+        let mut ready: Vec<String> = candidates
+            .filter(|spki| {
+                is_first || is_current(spki) || names.iter().all(|name| !is_visible(name) || has(name, spki))
+            })
+            .cloned()
+            .collect();
+        ready.sort();
+        ready.dedup();
+        ready
+    }
+
+    /// Whether everybody who has records of this name at all has this one.
+    fn is_safe(&self, record: &TlsaRecord) -> bool {
+        let was = record.safe_from.as_ref().is_some_and(|at| at.0 <= self.world.now);
+        match record.state {
+            TlsaState::Ready => true,
+            // The whole name goes, and until then its records are cached together.
+            TlsaState::Removing | TlsaState::Withdrawn => was,
+            TlsaState::Held | TlsaState::Pending | TlsaState::Waiting => false,
+        }
+    }
+
+    fn spkis(&self, which: impl Fn(&TlsaRecord) -> bool) -> Vec<String> {
+        let mut all: Vec<String> = self.records.iter().filter(|r| which(r)).map(|r| r.spki_sha256.clone()).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The names that have records, each once.
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.records.iter().map(|r| r.name.as_str()).collect();
+        names.dedup();
+        names
+    }
+
+    fn at<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'b TlsaRecord> + 'b {
+        self.records.iter().filter(move |r| r.name == name)
+    }
+
+    /// Two TTLs, of the longest that is set or was seen.
+    fn hold(&self, seen: Option<u32>) -> SignedDuration {
+        SignedDuration::from_secs(2 * i64::from(self.ttl.max(seen.unwrap_or(0))))
+    }
+
+    fn after(&self, at: Timestamp, seen: Option<u32>) -> Timestamp {
+        later(at, self.hold(seen))
+    }
+
+    /// What the condition `DNSReady` says.
+    pub fn said(&self) -> Said {
+        said::said(self)
+    }
+
+    /// What is to be done now.
+    pub fn steps(&self) -> Vec<Step> {
+        self.due()
+    }
+}
+
+/// `DNSReady` of a MailDomain that wants TLSA records withdrawn, when none are left.
+pub(super) fn withdrawn() -> Said {
+    said::withdrawn()
+}
+
+/// Whether a record is, or is to be, in DNS.
+fn is_wanted(record: &TlsaRecord) -> bool {
+    matches!(record.state, TlsaState::Pending | TlsaState::Waiting | TlsaState::Ready)
+}
