@@ -37,6 +37,49 @@ fn binding(ns: &str) -> Value {
         "subjects": [{"kind": "ServiceAccount", "name": "mailcert", "namespace": SYSTEM}]})
 }
 
+/// A MailDomain that wants to look into pods, and to respect disruption budgets, says what to set.
+fn rights_that_are_off_are_named(kube: &Kube, ns: &str) {
+    for name in ["postfix", "web"] {
+        let labels = json!({"app": name});
+        let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "c"}]}});
+        let spec = json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template,
+            "strategy": {"type": "Recreate"}});
+        let metadata = json!({"name": name, "namespace": ns});
+        let made =
+            kube.create(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}));
+        made.unwrap();
+    }
+    let spec = |issuer: &str| {
+        json!({
+            "domain": "example.com",
+            "externalURL": "https://mail.example.com",
+            "certificate": {"template": {"issuerRef": {"name": issuer}}},
+            "workloads": [{"kind": "Deployment", "name": "postfix", "reload": {"preset": "postfix"}},
+                {"kind": "Deployment", "name": "web"}],
+            "rollout": {"disruptionBudgets": "Respect"},
+        })
+    };
+    create(kube, "MailIssuer", ns, "first", &json!({"selfSigned": {}}));
+    create(kube, "MailDomain", ns, "pods", &spec("first"));
+    let at = Path::domain(ns, "pods");
+    let domain = wait_condition(kube, &at, "RolledOut", "False", "RolloutFailed");
+    let said = condition(&domain, "RolledOut").unwrap().2;
+    let words =
+        format!("the operator may not list pods in namespace {ns}: set the chart value reload.exec.enabled to true");
+    assert!(said.contains(&words), "{said}");
+    // The first certificate waits for no budget; the second one does.
+    kube.annotate(&Path::certificate(ns, "pods"), "mailcert.dev/renew", "once");
+    let words = format!(
+        "the operator may not list PodDisruptionBudgets in namespace {ns}: set the chart value \
+         rollout.disruptionBudgets.enabled to true, or spec.rollout.disruptionBudgets to Ignore"
+    );
+    common::wait_for_object(kube, &at, "to say what to set for budgets", |object| {
+        let web = &object["status"]["workloads"][1];
+        web["state"] == "Waiting" && web["message"] == json!(words)
+    });
+    kube.delete(&at);
+}
+
 #[test]
 fn what_the_manifest_grants_is_enough_and_what_is_missing_is_named() {
     let kube = Kube::new(cluster());
@@ -56,7 +99,14 @@ fn what_the_manifest_grants_is_enough_and_what_is_missing_is_named() {
     kube.patch(&at, &json!({"spec": {"issuerRef": {"name": "shared", "namespace": home}}})).unwrap();
     assert_eq!(wait_ready(&kube, &at)["status"]["active"]["revision"], 2);
     wait_for("its Event", || common::events(&kube, &first, "mail").into_iter().find(|e| e.1 == "Issued"));
+    rights_that_are_off_are_named(&kube, &first);
     assert!(!operator.log().contains("a permission is missing"));
+    // What is off says so.
+    let bundle = json!({"sources": [{"mozilla": true}], "targets": {"configMap": {"name": "mail-trust"}}});
+    create(&kube, "MailTrustBundle", &first, "trust", &bundle);
+    let said = wait_condition(&kube, &Path::new("mailtrustbundles", &first, "trust"), "Ready", "False", "Forbidden");
+    let words = condition(&said, "Ready").unwrap().2;
+    assert!(words.contains("MailTrustBundles are off (Helm: --set trustBundles.enabled=true)"), "{words}");
     operator.stop();
 
     // Without the right to Secrets everywhere: each namespace is said to need a binding, and works once it has one.

@@ -2,7 +2,7 @@
 //! is renewed again and again. Prints what failed, and how long it took from the new Secret to the served certificate.
 //!
 //! `N` renewals (default 20) for each way of taking a certificate up: reloads in place, and restarts of two replicas.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
 mod ground;
 mod load;

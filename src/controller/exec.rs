@@ -161,8 +161,8 @@ async fn read(stream: Option<impl AsyncRead + Unpin>, limit: usize) -> Vec<u8> {
 
 /// The last line that says something: programs say at the end why they gave up.
 fn last(words: &[u8]) -> &[u8] {
-    let lines = words.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    lines.filter(|line| !line.is_empty()).last().unwrap_or(b"it said nothing")
+    let lines = words.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.into_iter().find(|line| !line.is_empty()).unwrap_or(b"it said nothing")
 }
 
 #[cfg(test)]

@@ -55,8 +55,13 @@ impl<T: Eq + Hash + Clone> Index<T> {
     }
 
     /// What `object` points at.
-    pub fn targets(&self, object: &Key) -> Vec<T> {
+    pub fn targets_of(&self, object: &Key) -> Vec<T> {
         read(&self.inner).by_object.get(object).cloned().unwrap_or_default()
+    }
+
+    /// Everything that is pointed at.
+    pub fn targets(&self) -> Vec<T> {
+        read(&self.inner).by_target.keys().cloned().collect()
     }
 
     /// Who points at `target`.
@@ -87,6 +92,8 @@ pub struct SecretMeta {
     pub owner: Option<String>,
     /// The revision whose key it keeps.
     pub revision: Option<i64>,
+    /// The MailDomain for which it holds a copy of the system certificate.
+    pub domain: Option<String>,
 }
 
 /// The Secrets of the watched namespaces, metadata only.
@@ -188,6 +195,7 @@ mod tests {
             version: "1".to_owned(),
             owner: owner.map(str::to_owned),
             revision,
+            domain: None,
         };
         let index = SecretIndex::default();
         index.set(key("mail-tls"), meta(Some("mail"), None));

@@ -163,3 +163,76 @@ fn root(error: &dyn std::error::Error) -> String {
     }
     source.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    fn call(port: u16) -> Call {
+        Call {
+            method: HttpMethod::Post,
+            scheme: HttpScheme::Http,
+            port,
+            path: "/servers?reload-certificate".to_owned(),
+            body: Some("{}".to_owned()),
+            failure_text: Some("notCreated".to_owned()),
+            authorization: None,
+            timeout: Duration::from_secs(2),
+        }
+    }
+
+    /// Sends the request to a server that gives this answer; what came of it, and what the server heard.
+    async fn ask(answer: &'static str) -> (Result<(), String>, String, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut heard = vec![0; 4096];
+            let n = stream.read(&mut heard).await.unwrap();
+            if answer.is_empty() {
+                // Nothing is said until the client leaves.
+                let _ = stream.read(&mut [0; 16]).await;
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&heard[..n]).into_owned()
+        });
+        let value = HeaderValue::from_static("Bearer secret");
+        let result = request(&call(port), "127.0.0.1", Some(value)).await;
+        (result, server.await.unwrap(), port)
+    }
+
+    #[tokio::test]
+    async fn a_request_is_what_was_asked_for_and_its_answer_is_judged() {
+        let (result, heard, port) = ask("HTTP/1.1 204 No Content\r\n\r\n").await;
+        assert_eq!(result, Ok(()));
+        assert!(heard.starts_with("POST /servers?reload-certificate HTTP/1.1\r\n"), "{heard}");
+        let lower = heard.to_lowercase();
+        for header in
+            ["authorization: bearer secret", "content-type: application/json", &format!("host: 127.0.0.1:{port}")]
+        {
+            assert!(lower.contains(header), "{heard}");
+        }
+        let failed =
+            |port: u16, why: &str| Err(format!("POST /servers?reload-certificate on port {port} failed: {why}"));
+        let (result, _, port) = ask("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(result, failed(port, "it answered 401 Unauthorized"));
+        let (result, _, port) = ask("HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{notCreated}").await;
+        assert_eq!(result, failed(port, "its answer says that it was refused"));
+        let (result, _, port) = ask("").await;
+        assert_eq!(result, failed(port, "no answer within 2 s"));
+        let (result, _, port) = ask("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nx").await;
+        assert_eq!(result, failed(port, "its answer is too long, or was cut off"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said() {
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = closed.local_addr().unwrap().port();
+        let why = request(&call(port), "127.0.0.1", None).await.unwrap_err();
+        assert!(why.starts_with(&format!("POST /servers?reload-certificate on port {port} failed: ")), "{why}");
+        assert!(why.contains("refused"), "{why}");
+    }
+}

@@ -12,7 +12,7 @@ pub fn good() -> Value {
 }
 
 const ONE_SOURCE: &str = "exactly one of issuerRef and import must be set";
-const ONE_CERTIFICATE: &str = "exactly one of ref and template must be set";
+const ONE_CERTIFICATE: &str = "exactly one of ref, template and disabled: true must be set";
 const ONE_WORKLOAD: &str = "exactly one of name and selector must be set";
 const INTERVAL: &str = "interval must be between 30s and 168h";
 
@@ -140,6 +140,82 @@ fn probes_come_in_measured_intervals() {
         ],
     );
     let made = Kube::new(cluster()).create_dry(&object("MailDomain", "good", &good())).unwrap();
-    assert_eq!(made["spec"]["probe"], json!({"interval": "3600s"}));
+    assert_eq!(
+        made["spec"]["probe"],
+        json!({"interval": "3600s", "perPod": false, "withoutSNI": false, "legacyNames": false})
+    );
     assert_eq!(made["spec"]["hostnames"], json!({}));
+}
+
+#[test]
+fn one_way_to_reload() {
+    let one = Some("exactly one of restart, exec, http, none and preset must be set");
+    let with = |reload: Value| json!({"workloads": [{"kind": "Deployment", "name": "mail", "reload": reload}]});
+    check(
+        "MailDomain",
+        &good(),
+        &[
+            ("restart", with(json!({"restart": {}})), None),
+            ("none", with(json!({"none": {}})), None),
+            ("exec", with(json!({"exec": {"command": ["reload"]}})), None),
+            ("http", with(json!({"http": {"port": 8000, "path": "/servers?reload-certificate"}})), None),
+            ("a preset in a container", with(json!({"preset": "postfix", "container": "mta"})), None),
+            ("nothing", with(json!({})), one),
+            ("two", with(json!({"restart": {}, "preset": "postfix"})), one),
+            ("another preset", with(json!({"preset": "sendmail"})), Some("Unsupported value: \"sendmail\"")),
+            (
+                "no command",
+                with(json!({"exec": {"command": []}})),
+                Some("exec.command in body should have at least 1 items"),
+            ),
+            (
+                "too long",
+                with(json!({"exec": {"command": ["reload"], "timeout": "5m"}})),
+                Some("timeout must be between 1s and 30s"),
+            ),
+            (
+                "a blank in a path",
+                with(json!({"http": {"port": 80, "path": "/a b"}})),
+                Some("http.path in body should match"),
+            ),
+            (
+                "a container without a preset",
+                with(json!({"restart": {}, "container": "mta"})),
+                Some("container belongs to preset; use exec.container with exec"),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn rollouts_and_looks_are_bounded() {
+    check(
+        "MailDomain",
+        &good(),
+        &[
+            (
+                "all",
+                json!({"rollout": {"maxConcurrent": 2, "order": ["a", "Deployment/b"], "disruptionBudgets": "Respect",
+                    "windows": [{"cron": "0 2 * * *", "duration": "1h", "timeZone": "Europe/Berlin"}]}}),
+                None,
+            ),
+            ("none at once", json!({"rollout": {"maxConcurrent": 0}}), Some("greater than or equal to 1")),
+            (
+                "all looks",
+                json!({"probe": {"perPod": true, "withoutSNI": true, "legacyNames": true, "keyAlgorithms": ["RSA", "ECDSA"]}}),
+                None,
+            ),
+            ("another algorithm", json!({"probe": {"keyAlgorithms": ["DSA"]}}), Some("Unsupported value: \"DSA\"")),
+            (
+                "PROXY protocol",
+                json!({"endpoints": [{"protocol": "IMAP", "proxyProtocol": "V2", "podPort": 10143}]}),
+                None,
+            ),
+            (
+                "another version",
+                json!({"endpoints": [{"protocol": "IMAP", "proxyProtocol": "V3"}]}),
+                Some("Unsupported value: \"V3\""),
+            ),
+        ],
+    );
 }

@@ -82,11 +82,13 @@ fn lasts_too_long(world: &World) -> bool {
 /// When what was rolled out can be looked at.
 fn settled(world: &World) -> Timestamp {
     let conditions = world.object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    match find(conditions, condition::ROLLED_OUT) {
+    let rolled_out = match find(conditions, condition::ROLLED_OUT) {
         Some(c) if c.status == "True" => later(c.last_transition_time.0, SETTLE),
         Some(c) if c.reason == reason::ROLLING_OUT && !lasts_too_long(world) => later(world.now, SETTLE),
         _ => world.now,
-    }
+    };
+    // A reload may begin and end in one pass, of which the condition shows nothing.
+    rollout::last_reload(world).map_or(rolled_out, |at| rolled_out.max(later(at, SETTLE)))
 }
 
 fn next_look(

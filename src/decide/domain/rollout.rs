@@ -140,6 +140,12 @@ impl<'a> Walk<'a, '_> {
             status.message = Some(format!("it is not {what} for a certificate that is not valid now"));
             return;
         }
+        if !self.certificate.is_mounted {
+            // A pod that is restarted before its Secret has the certificate would start with another one.
+            status.state = RolloutState::RollingOut;
+            status.message = Some("its Secret gets the system certificate first".to_owned());
+            return;
+        }
         if let Some(decider) = wanted.decider {
             let its = decider.status.as_ref().filter(|s| s.certificate.as_ref() == Some(&wanted.value));
             status.state = its.map_or(RolloutState::RollingOut, |s| s.state);
@@ -219,6 +225,14 @@ fn of_progress(progress: &Progress) -> (RolloutState, Option<String>) {
         Progress::RollingOut(message) => (RolloutState::RollingOut, Some(message.clone())),
         Progress::Failed(message) => (RolloutState::Failed, Some(message.clone())),
     }
+}
+
+/// When a pod was reloaded last.
+pub(super) fn last_reload(world: &World) -> Option<Timestamp> {
+    let workloads = world.object.status.iter().flat_map(|s| &s.workloads);
+    let before = workloads.flat_map(|w| &w.pods).filter(|p| p.state == PodReloadState::Reloaded).map(|p| p.at.0);
+    let now = world.done.reloaded.values().filter(|(_, result)| result.is_ok()).map(|(at, _)| *at);
+    before.chain(now).max()
 }
 
 /// Identifies the pods that serve, and what they have loaded: changes when others have taken over.

@@ -8,6 +8,7 @@ use crate::api::reasons::{condition, dns as dns_reason, domain as reason, endpoi
 use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
+use super::fallback::CopyView;
 use super::names::Names;
 use super::rollout::Rollout;
 use super::sni::Group;
@@ -40,6 +41,9 @@ impl Said {
 
 /// Servers that notice a new certificate by themselves have this long, with the time that the kubelet takes.
 const GRACE: SignedDuration = SignedDuration::from_mins(3);
+
+/// A command that asks a server to reload may end before the server has.
+const TAKE_UP: SignedDuration = SignedDuration::from_secs(20);
 
 /// `judgements` has one entry for each of `targets`.
 pub(super) fn status(
@@ -159,6 +163,7 @@ fn is_under_way(ready: &Said) -> bool {
     let reasons = [
         reason::CERTIFICATE_NOT_READY,
         reason::CERTIFICATE_NOT_FOUND,
+        reason::COPY_PENDING,
         reason::NAME_MISSING,
         reason::ROLLING_OUT,
         reason::ROLLOUT_WAITING,
@@ -169,15 +174,25 @@ fn is_under_way(ready: &Said) -> bool {
 }
 
 fn certificate_status(world: &World, certificate: &Certificate<'_>, served: &Said) -> Option<DomainCertificateStatus> {
-    let object = certificate.object()?;
-    let fingerprint = certificate.active.map(|r| r.fingerprint_sha256.clone());
     let old = world.object.status.as_ref().and_then(|s| s.certificate.as_ref());
+    let fallback = world.fallback.as_ref().filter(|f| !f.is_ending);
+    if certificate.object().is_none() {
+        // Which Secret pods mount is not forgotten while there is nothing to put into it.
+        return old.filter(|_| fallback.is_some()).cloned();
+    }
+    let copy = fallback.and_then(|f| match &f.copy {
+        CopyView::Current(copy) => Some(copy.clone()),
+        _ => None,
+    });
+    let fingerprint = certificate.active.map(|r| r.fingerprint_sha256.clone());
     let since = old.filter(|o| o.fingerprint_sha256 == fingerprint).and_then(|o| o.unserved_since.clone());
     let is_counted = fingerprint.is_some() && served.state != State::True && served.reason != reason::NO_ENDPOINTS;
     Some(DomainCertificateStatus {
         unserved_since: is_counted.then(|| since.unwrap_or_else(|| whole_second(world.now))),
         name: certificate.name(),
-        secret_name: object.spec.secret_name.clone(),
+        secret_name: certificate.secret.to_owned(),
+        system: fallback.is_some_and(|f| f.own.is_none() || f.is_in_place()),
+        copy,
         fingerprint_sha256: fingerprint,
         not_after: certificate.active.map(|r| r.not_after.clone()),
     })
@@ -229,8 +244,11 @@ fn not_yet(world: &World, endpoints: &[EndpointStatus], rollout: &Rollout) -> Op
         return None;
     }
     let is_new = rollout.alone_since.is_some_and(|since| world.now.duration_since(since) < GRACE);
+    let is_fresh = rollout::last_reload(world).is_some_and(|at| world.now.duration_since(at) < TAKE_UP);
     let why = if rollout.is_waiting() {
         "its rollout is held back"
+    } else if is_fresh {
+        "the servers have only just been reloaded"
     } else if is_new {
         "servers that notice by themselves have 3 minutes"
     } else {

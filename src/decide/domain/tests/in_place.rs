@@ -92,6 +92,23 @@ fn each_pod_is_reloaded_once_and_after_the_files_have_arrived() {
 }
 
 #[test]
+fn servers_have_a_moment_to_load_what_they_were_told_to() {
+    let mut world = postfix(&["a"]);
+    let (actions, decision) = Outside::serving(&SECOND).pass(&mut world);
+    assert!(!actions.iter().any(|a| matches!(a, Action::Probe(_))), "{actions:?}");
+    assert_eq!(decision.wake, Some(NOW + seconds(3)));
+    let slow = Outside { endpoints: served(&FIRST), ..Outside::serving(&SECOND) };
+    world = next_pass(&world, decision.status, seconds(3));
+    let (_, decision) = slow.pass(&mut world);
+    let words =
+        "Unknown NotProbed: 2 endpoints still serve the certificate before: the servers have only just been reloaded";
+    assert_eq!(said(&decision.status, "Served"), words);
+    world = next_pass(&world, decision.status, seconds(20));
+    let (_, decision) = slow.pass(&mut world);
+    assert!(said(&decision.status, "Served").starts_with("False EndpointProblem: "));
+}
+
+#[test]
 fn another_certificate_is_loaded_anew() {
     let mut world = postfix(&["a"]);
     let (_, decision) = Outside::serving(&SECOND).pass(&mut world);
