@@ -18,3 +18,5 @@ mod served;
 mod server;
 #[path = "domains/taken_back.rs"]
 mod taken_back;
+#[path = "domains/sni.rs"]
+mod sni;

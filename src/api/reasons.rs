@@ -32,6 +32,8 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Every endpoint serves the active certificate.
     SERVED = "Served",
+    /// The Secret of a server that several MailDomains share has the tables for this one.
+    SNI_READY = "SNIReady",
     /// The certificate is the namespace's system certificate.
     SYSTEM = "System",
     /// DNS has the records that the MailDomain wants.
@@ -356,6 +358,14 @@ words! {
     NOT_PROBED = "NotProbed",
     /// No endpoint is named.
     NO_ENDPOINTS = "NoEndpoints",
+    /// The shared server's tables have this MailDomain's names.
+    SNI_WRITTEN = "SNIWritten",
+    /// The shared server's tables are about to be written.
+    SNI_PENDING = "SNIPending",
+    /// The shared server's tables lack something that this MailDomain asks for.
+    SNI_INCOMPLETE = "SNIIncomplete",
+    /// The shared server's tables cannot be written.
+    SNI_CONFLICT = "SNIConflict",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
     /// The certificate is disabled, and the namespace has no system certificate to fall back to.

@@ -212,6 +212,9 @@ impl Bindings {
         for user in self.relations.passwords.of(secret) {
             self.kinds.certificates.trigger(&user);
         }
+        if let Some(writer) = self.relations.sni.of(secret).into_iter().min() {
+            self.kinds.domains.trigger(&writer);
+        }
         for user in self.relations.bundle_secrets.of(secret) {
             self.kinds.trust_bundles.trigger(&user);
         }

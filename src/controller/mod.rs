@@ -41,6 +41,7 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod sni;
 mod system;
 mod sources;
 mod tlsa;

@@ -105,6 +105,9 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
+            if let Some(writer) = self.relations.sni_group(&domain).first() {
+                self.kinds.domains.trigger(writer);
+            }
             if let Some(object) = self.kinds.domains.get(&domain) {
                 self.tell_sharers(&object);
             }
@@ -118,6 +121,11 @@ impl Watching {
         for other in self.relations.sharing(domain) {
             self.kinds.domains.trigger(&other);
         }
+    }
+
+    /// Those that share a server: a change of one changes the tables, and all wait for what the writer says.
+    fn tell_group(&self, own: &Key, others: impl IntoIterator<Item = Key>) {
+        others.into_iter().filter(|other| other != own).for_each(|other| self.kinds.domains.trigger(&other));
     }
 }
 
@@ -170,7 +178,13 @@ impl Watching {
 
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
+        let own = key(object);
+        let before = self.relations.sni_group(&own);
         self.relations.domain(object);
+        let sharing = self.relations.sni_group(&own);
+        if news || before != sharing || sharing.first() == Some(&own) {
+            self.tell_group(&own, before.into_iter().chain(sharing));
+        }
         if news {
             self.tell_systems(&key(object).0);
         }
@@ -190,7 +204,9 @@ impl Watcher<MailDomain> for Watching {
             self.kinds.certificates.trigger(&certificate);
         }
         self.dependents.forget(key);
+        let sharing = self.relations.sni_group(key);
         self.relations.domain_gone(key);
+        self.tell_group(key, sharing);
         self.tell_systems(&key.0);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }

@@ -78,7 +78,8 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::DANE].concat())
+    let servers = [packages::JAVA.as_slice(), &packages::SERVERS, &packages::DANE].concat();
+    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &servers].concat())
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

@@ -265,6 +265,7 @@ impl Outside {
                 view.kind = *kind;
                 Fact::Rolled(view)
             }
+            Action::ReadSni { .. } | Action::WriteSni { .. } => Fact::SniWaits("nobody does it here".to_owned()),
             Action::CopySystem { source, .. } => Fact::Copied(CopyStatus {
                 source_resource_version: source.clone(),
                 resource_version: "copied".to_owned(),
