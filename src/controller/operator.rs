@@ -17,6 +17,7 @@ use super::bindings::Bindings;
 use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use super::calls::Loopback;
 use super::certificate::Certificates;
+use super::config_maps::ConfigMaps;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
 use super::issuer::Issuers;
@@ -26,10 +27,11 @@ use super::open_orders::OpenOrders;
 use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
+use super::trust_bundle::TrustBundles;
 use super::turns::Turns;
 use super::watching::Watching;
 use super::{challenges, exposures};
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::dns::Settings;
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
 use crate::operating::lease::{Candidate, Leader};
@@ -159,6 +161,7 @@ fn context(
     (leader, news, metrics): (Leader, mpsc::Sender<News>, Arc<Metrics>),
     (kinds, relations, bindings, open_orders): (Arc<Kinds>, Arc<Relations>, Arc<Bindings>, Arc<OpenOrders>),
 ) -> Context {
+    let config_maps = Arc::new(ConfigMaps::new(client.clone(), kinds.clone(), relations.clone()));
     Context {
         news,
         prober: Prober::with_concurrency(
@@ -173,6 +176,8 @@ fn context(
             default_domain: settings.default_domain.clone(),
         },
         kinds,
+        config_maps,
+        trust_bundles_from: settings.trust_bundles_from.clone(),
         relations,
         bindings,
         authorities: Authorities::default(),
@@ -288,6 +293,7 @@ struct Queues {
     issuers: Vec<(Store<MailIssuer>, Queue)>,
     certificates: Vec<(Store<MailCertificate>, Queue)>,
     domains: Vec<(Store<MailDomain>, Queue)>,
+    trust_bundles: Vec<(Store<MailTrustBundle>, Queue)>,
 }
 
 fn watch(parts: &mut Parts, client: &Client, served: KindsServed, watching: Arc<Watching>, health: &Health) -> Queues {
@@ -297,6 +303,9 @@ fn watch(parts: &mut Parts, client: &Client, served: KindsServed, watching: Arc<
             &k.certificates
         }),
         domains: watch_kind(parts, client, served.domains, &watching, health, "maildomains", |k| &k.domains),
+        trust_bundles: watch_kind(parts, client, served.trust_bundles, &watching, health, "mailtrustbundles", |k| {
+            &k.trust_bundles
+        }),
     }
 }
 
@@ -357,6 +366,12 @@ fn control(
         parts.spawn(
             "the MailDomain controller",
             runner::run::<Domains>(context.clone(), store, queue, settings, stop.clone(), |k| &k.domains),
+        );
+    }
+    for (store, queue) in queues.trust_bundles {
+        parts.spawn(
+            "the MailTrustBundle controller",
+            runner::run::<TrustBundles>(context.clone(), store, queue, settings, stop.clone(), |k| &k.trust_bundles),
         );
     }
 }

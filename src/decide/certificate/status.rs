@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::checks::{self, Trigger};
 use super::state::State;
 use super::world::SecretView;
-use super::{Action, Step, announce, next_key, renewal_info, rollback, staged, temporary, wanted};
+use super::{Action, Step, announce, next_key, renewal_info, rollback, staged, system, temporary, wanted};
 use crate::api::certificate::{Finding, MailCertificateStatus, Revision};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
@@ -39,6 +39,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         conditions.set(condition::STAGED, Is::True, reason, &message);
     }
     next_key::remind(&state, &mut conditions);
+    system::say(&state, &mut conditions);
     let wake = wake(&state, &step, renewal);
     let status = MailCertificateStatus {
         observed_generation: generation,
@@ -63,6 +64,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         findings: state.findings,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
+        dependents: system::dependents(state.world),
         outputs: state.outputs,
         repairs: state.repairs,
     };

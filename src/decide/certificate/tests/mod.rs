@@ -21,4 +21,5 @@ mod rollback;
 mod secret;
 mod staged;
 mod stuck;
+mod system;
 mod temporary;

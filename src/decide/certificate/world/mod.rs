@@ -34,6 +34,8 @@ pub struct World {
     pub rival: Option<String>,
     /// What the operator is not allowed to do here, and which binding to create.
     pub forbidden: Option<String>,
+    /// Its part as the namespace's system certificate.
+    pub system: SystemView,
     /// The issuer that the spec names.
     pub issuer: IssuerView,
     /// The active Secret.
@@ -56,9 +58,20 @@ pub struct World {
     pub learnt: Learnt,
 }
 
+/// A MailCertificate's part as the namespace's system certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemView {
+    /// The MailCertificate that has the role, when it is another one.
+    pub holder: Option<String>,
+    /// The MailDomains that depend on this one, by name; those being deleted left out.
+    pub dependents: Vec<String>,
+}
+
 /// What acting has brought to light in this pass.
 #[derive(Clone, Debug, Default)]
 pub struct Learnt {
+    /// Whether the finalizer of a system certificate is on it now.
+    pub held: Option<bool>,
     /// A certificate that was issued and is not stored yet.
     pub fresh: Option<Fresh>,
     /// The revision that was written to the active Secret, and the Secret's new resourceVersion.
@@ -176,6 +189,8 @@ pub enum Fact {
     NextKey(StoredKey),
     /// A key was made ahead.
     NextKeyStored(Arc<PrivateKey>),
+    /// The finalizer of a system certificate was put on (`true`) or taken off.
+    Held(bool),
     /// Somebody else wrote it meanwhile.
     Overtaken,
     /// The step failed.
@@ -340,6 +355,7 @@ impl World {
                 learnt.next_key_stored = true;
                 self.next_key = Some(StoredKey::Key(key));
             }
+            Fact::Held(is_held) => learnt.held = Some(is_held),
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }
