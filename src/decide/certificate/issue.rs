@@ -286,6 +286,7 @@ fn keep_replaced(state: &State<'_>) -> Replaced {
         || outputs::keeps_all(&state.world.object)
         || state.spec.options.activation.publish.is_some()
         || !rollback::judges_of(state, active).is_empty()
+        || state.world.dependents.iter().any(|d| d.tlsa_published.contains(&active.spki_sha256))
         || state.is_needed(active, true);
     if !wanted || state.world.revisions.contains_key(&active.revision) {
         return Replaced::Kept;
