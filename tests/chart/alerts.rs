@@ -39,7 +39,8 @@ fn named(expression: &str) -> BTreeSet<String> {
 fn alerts_speak_of_metrics_that_there_are() {
     let Some(helm) = helm::find() else { return };
     assert!(of_kind(&objects(&helm, &[]), "PrometheusRule").is_empty(), "only when asked for");
-    let made = objects(&helm, &["--set", "metrics.prometheusRule.enabled=true", "--set", "metrics.prometheusRule.labels.a=b"]);
+    let made =
+        objects(&helm, &["--set", "metrics.prometheusRule.enabled=true", "--set", "metrics.prometheusRule.labels.a=b"]);
     let rules = of_kind(&made, "PrometheusRule");
     assert_eq!(rules[0]["metadata"]["labels"]["a"], "b");
     let rules: Vec<&Value> = rules[0]["spec"]["groups"][0]["rules"].as_array().unwrap().iter().collect();
@@ -51,7 +52,10 @@ fn alerts_speak_of_metrics_that_there_are() {
         assert!(!names.is_empty() && names.is_subset(&known), "{alert}: {expression}\n{known:#?}");
         assert_eq!(expression.matches('(').count(), expression.matches(')').count(), "{alert}");
         let summary = rule["annotations"]["summary"].as_str().unwrap();
-        assert!(!summary.contains('\n') && summary.matches("{{ $labels.").count() == summary.matches("}}").count(), "{summary}");
+        assert!(
+            !summary.contains('\n') && summary.matches("{{ $labels.").count() == summary.matches("}}").count(),
+            "{summary}"
+        );
         assert!(["warning", "critical"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{alert}");
     }
 }

@@ -12,9 +12,7 @@ fn the_names_of_mail_domains_are_expected_of_what_they_import() {
     let made = ca.issue("mail.example.com", 365);
     put_pem(&stage, "own-source", &made, &ca);
     let template = json!({"import": {"secretRef": {"name": "own-source"}, "trustAnchors": ca.root()}});
-    let spec = |url: &str, certificate: serde_json::Value| {
-        json!({"domain": "example.com", "externalURL": url, "certificate": certificate})
-    };
+    let spec = |url: &str, certificate: serde_json::Value| json!({"domain": "example.com", "externalURL": url, "certificate": certificate});
     stage.create("MailDomain", "own", &spec("https://mail.example.com", json!({"template": template})));
     wait_ready(&stage.kube, &Path::domain(&stage.ns, "own"));
     let own = wait_active(&stage, &Path::certificate(&stage.ns, "own"), &made, &ca);

@@ -25,9 +25,8 @@ fn an_end_that_comes_near_is_told_once_and_shown_in_metrics() {
     };
     wait_for("the Event", || (told(&stage) == 1).then_some(()));
     let end = object["status"]["active"]["notAfter"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-    let shown = |kind: &str| {
-        stage.operator.metric("mailcert_certificate_expiry_timestamp_seconds", &["name=\"mail\"", kind])
-    };
+    let shown =
+        |kind: &str| stage.operator.metric("mailcert_certificate_expiry_timestamp_seconds", &["name=\"mail\"", kind]);
     assert_eq!(shown("kind=\"imported\""), end.as_second() as f64);
     assert!(shown("kind=\"anchor\"") > end.as_second() as f64, "{}", stage.operator.metrics());
     assert_eq!(stage.operator.metric("mailcert_certificate_renewal_overdue", &["name=\"mail\""]), 1.0);

@@ -16,7 +16,8 @@ fn every_format_becomes_active() {
     let encrypted = ca.run(&["pkcs8", "-topk8", "-in", "leaf.key", "-passout", "pass:sesame"]);
     let der = ca.run(&["x509", "-in", "leaf.pem", "-outform", "DER"]);
     let pkcs12 = |more: &[&str]| {
-        let files = ["pkcs12", "-export", "-inkey", "leaf.key", "-in", "leaf.pem", "-certfile", "ca.pem", "-name", "mail"];
+        let files =
+            ["pkcs12", "-export", "-inkey", "leaf.key", "-in", "leaf.pem", "-certfile", "ca.pem", "-name", "mail"];
         ca.run(&[&files[..], more].concat())
     };
     let modern = pkcs12(&["-passout", "pass:sesame"]);
@@ -32,7 +33,11 @@ fn every_format_becomes_active() {
         ("one-file", vec![("bluemind.pem", &one_file)], json!({})),
         ("sec1", vec![("cert.pem", certificate), ("key.pem", &sec1), ("ca.pem", root.as_bytes())], json!({})),
         ("der", vec![("tls.crt", &der), ("tls.key", key), ("ca.crt", root.as_bytes())], json!({})),
-        ("encrypted", vec![("tls.crt", certificate), ("tls.key", &encrypted), ("ca.crt", root.as_bytes())], password.clone()),
+        (
+            "encrypted",
+            vec![("tls.crt", certificate), ("tls.key", &encrypted), ("ca.crt", root.as_bytes())],
+            password.clone(),
+        ),
         ("pkcs12", vec![("mail.p12", &modern)], password.clone()),
         ("old-pkcs12", vec![("mail.pfx", &old)], password),
         ("open-pkcs12", vec![("mail.p12", &open)], json!({"format": "PKCS12"})),

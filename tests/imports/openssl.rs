@@ -44,17 +44,15 @@ impl Ca {
         std::fs::read_to_string(self.dir().join(name)).unwrap()
     }
 
-    pub fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.dir().join(name)).unwrap()
-    }
-
     /// Issues a certificate for a name, with a new key, that lasts for `days`.
     pub fn issue(&self, name: &str, days: u32) -> Made {
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "leaf.key"];
         let (subject, san) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
         let days = days.to_string();
-        let extensions = ["-addext", &san, "-addext", "extendedKeyUsage=serverAuth", "-addext", "basicConstraints=CA:FALSE"];
-        let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-x509", "-subj", &subject, "-days", &days, "-out", "leaf.pem"];
+        let extensions =
+            ["-addext", &san, "-addext", "extendedKeyUsage=serverAuth", "-addext", "basicConstraints=CA:FALSE"];
+        let signed =
+            ["-CA", "ca.pem", "-CAkey", "ca.key", "-x509", "-subj", &subject, "-days", &days, "-out", "leaf.pem"];
         self.run(&[&["req"][..], &key, &signed, &extensions].concat());
         Made { certificate: self.text("leaf.pem"), key: self.text("leaf.key") }
     }

@@ -42,8 +42,10 @@ pub fn wait_active(stage: &Stage, at: &Path, made: &Made, ca: &Ca) -> Value {
     let wanted = leaf(&made.certificate);
     wait_for_object(&stage.kube, at, "to have imported it", |o| {
         let secret = o["spec"]["secretName"].as_str().unwrap();
-        let files = stage.kube.get(&Path::secret(&stage.ns, secret)).map(|s| data(&s));
-        files.is_some_and(|f| leaf(&f["tls.crt"]).der == wanted.der) && o["status"]["import"]["problem"].is_null()
+        let Some(found) = stage.kube.get(&Path::secret(&stage.ns, secret)) else { return false };
+        leaf(&data(&found)["tls.crt"]).der == wanted.der
+            && o["status"]["active"]["secretResourceVersion"] == found["metadata"]["resourceVersion"]
+            && o["status"]["import"]["problem"].is_null()
     });
     let object = wait_ready(&stage.kube, at);
     let files = data(&stage.secret(object["spec"]["secretName"].as_str().unwrap()));

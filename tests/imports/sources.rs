@@ -32,7 +32,10 @@ fn a_source_is_watched_and_never_written() {
     let second = ca.issue("mail.example.com", 90);
     put_pem(&stage, "mail-source", &second, &ca);
     let object = wait_active(&stage, &at, &second, &ca);
-    assert_eq!((&object["status"]["active"]["revision"], &object["status"]["previous"][0]["revision"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&object["status"]["active"]["revision"], &object["status"]["previous"][0]["revision"]),
+        (&json!(2), &json!(1))
+    );
 
     // Spoilt, it changes nothing.
     let other = ca.issue("mail.example.com", 90);
