@@ -32,10 +32,29 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Every endpoint serves the active certificate.
     SERVED = "Served",
+    /// The Secret of a server that several MailDomains share has the tables for this one.
+    SNI_READY = "SNIReady",
     /// The certificate is the namespace's system certificate.
     SYSTEM = "System",
     /// DNS has the records that the MailDomain wants.
     DNS_READY = "DNSReady",
+    /// A new revision waits for its gates.
+    STAGED = "Staged",
+    /// The key is to be replaced soon.
+    KEY_ROTATION_DUE = "KeyRotationDue",
+}
+
+words! {
+    /// Gates that the operator itself looks at; any other condition type can be one, too.
+    gate:
+    /// A person has approved the revision.
+    APPROVED = "Approved",
+    /// A maintenance window is open.
+    MAINTENANCE_WINDOW = "MaintenanceWindow",
+    /// The TLSA record of its key has been seen everywhere for long enough.
+    TLSA_PUBLISHED = "TLSAPublished",
+    /// Nothing is queued for the old certificate.
+    DRAINED = "Drained",
 }
 
 words! {
@@ -72,6 +91,24 @@ words! {
     ACTIVE = "Active",
     /// A new revision has become active.
     ISSUED = "Issued",
+    /// There was none before.
+    FIRST_ISSUANCE = "FirstIssuance",
+    /// A new revision waits for its gates.
+    GATE_UNMET = "GateUnmet",
+    /// A new revision still waits for its gates, and the active one ends soon.
+    GATE_OVERDUE = "GateOverdue",
+    /// The key has been in use for as long as it may.
+    KEY_ROTATION_DUE = "KeyRotationDue",
+    /// The annotation `mailcert.dev/rotate-key` asks for another key.
+    KEY_ROTATION_REQUESTED = "KeyRotationRequested",
+    /// The revision was not served in time.
+    NOT_SERVED = "NotServed",
+    /// The workloads' pods did not get ready with the revision.
+    ROLLOUT_FAILED = "RolloutFailed",
+    /// The annotation `mailcert.dev/rollback` asks for an earlier revision.
+    ROLLBACK_REQUESTED = "RollbackRequested",
+    /// An earlier revision is active again.
+    ROLLED_BACK = "RolledBack",
     /// Nothing has been issued yet.
     NOT_ISSUED = "NotIssued",
     /// The active revision has expired.
@@ -197,6 +234,18 @@ words! {
     OUTPUT_SKIPPED = "OutputSkipped",
     /// A DNS record of a challenge could not be removed.
     CLEAN_UP_FAILED = "CleanUpFailed",
+    /// The Secret of a kept revision was deleted or changed.
+    REVISION_LOST = "RevisionLost",
+    /// The Secret of the key that was made ahead was deleted or changed.
+    NEXT_KEY_LOST = "NextKeyLost",
+    /// A revision became active although not all of its gates were met.
+    GATE_OVERRIDDEN = "GateOverridden",
+    /// The active revision does not work, and there is no valid earlier one.
+    NO_WAY_BACK = "NoWayBack",
+    /// The annotation `mailcert.dev/rollback` asks for what cannot be done.
+    ROLLBACK_REFUSED = "RollbackRefused",
+    /// Somebody could not be told of the active revision, or has not taken it up.
+    PUBLISH_FAILED = "PublishFailed",
 }
 
 words! {
@@ -309,6 +358,14 @@ words! {
     NOT_PROBED = "NotProbed",
     /// No endpoint is named.
     NO_ENDPOINTS = "NoEndpoints",
+    /// The shared server's tables have this MailDomain's names.
+    SNI_WRITTEN = "SNIWritten",
+    /// The shared server's tables are about to be written.
+    SNI_PENDING = "SNIPending",
+    /// The shared server's tables lack something that this MailDomain asks for.
+    SNI_INCOMPLETE = "SNIIncomplete",
+    /// The shared server's tables cannot be written.
+    SNI_CONFLICT = "SNIConflict",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
     /// The certificate is disabled, and the namespace has no system certificate to fall back to.

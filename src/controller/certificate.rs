@@ -13,7 +13,9 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
-use super::{authority, challenges, exposures, order, outputs, preflight, requests, secrets, sources, system, views};
+use super::{
+    authority, calls, challenges, exposures, next_keys, order, outputs, preflight, requests, secrets, sources, system, views,
+};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::keys;
@@ -55,6 +57,8 @@ impl Subject for Certificates {
             password: outputs::password_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
+            next_key_seen: context.relations.secrets.get(&own.0, &certificate::next_key_name(&object)).is_some(),
+            next_key: None,
             dependents: dependents(context, &own),
             next_renewal_check: next_renewal_check(context, &object, &own, now),
             learnt: Learnt::default(),
@@ -231,6 +235,12 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             Err(e) => Ok(Fact::Failed(StepFailure { reason: reason::INVALID_SPEC, ..signing_failed(e.to_string()) })),
         },
         Action::LookAtRequest { name } => requests::look(context, object, &name).await,
+        Action::Call { purpose, reach, told } => calls::call(context, object, purpose, &reach, &told).await,
+        Action::ReadNextKey { name } => next_keys::read(context, object, &name).await,
+        Action::StoreNextKey { name, key, exists } => match obtain(KeySource::Generate(key)).await {
+            Ok(key) => next_keys::store(context, object, &name, exists, key).await,
+            Err(failure) => Ok(Fact::Failed(failure)),
+        },
         Action::DeleteRequest { name } => requests::delete(context, object, &name).await,
     }
 }

@@ -11,6 +11,7 @@ use super::account::Accounts;
 use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::Kinds;
+use super::calls::Loopback;
 use super::challenges::Published;
 use super::config_maps::ConfigMaps;
 use super::index::Key;
@@ -76,6 +77,8 @@ pub struct Context {
     pub renewal_checks: Memory<(String, Timestamp)>,
     /// How imports are read.
     pub imports: ImportSettings,
+    /// Whether calls may go to the operator's own machine.
+    pub loopback: Loopback,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.

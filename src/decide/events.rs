@@ -43,6 +43,7 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
 /// Reasons for which a condition is False on the way to where it should be: nothing to be warned of.
 const ON_THE_WAY: &[&str] = &[
     certificate::NOT_ISSUED,
+    certificate::GATE_UNMET,
     certificate::ISSUING,
     certificate::ORDER_PENDING,
     // The MailIssuer itself warns, and says more.
@@ -61,6 +62,7 @@ fn is_bad(c: &Condition) -> bool {
     match c.type_.as_str() {
         condition::STALLED | condition::RENEWAL_OVERDUE => c.status == "True",
         condition::ISSUING => false,
+        condition::STAGED => c.reason == certificate::GATE_OVERDUE,
         _ => c.status == "False",
     }
 }

@@ -340,6 +340,22 @@ impl Collector for Objects {
             "When the next renewal is due, Unix time",
             all().map(|(ns, n, s)| ([("namespace", ns), ("name", n)], s.renewal)),
         )?;
+        let anchors = self.anchors.read().unwrap_or_else(PoisonError::into_inner);
+        let bundles =
+            anchors.iter().flat_map(|(ns, names)| names.iter().map(move |(n, a)| (ns.as_ref(), n.as_ref(), a)));
+        gauges(
+            &mut encoder,
+            "trust_anchor_not_after_timestamp_seconds",
+            "End of the validity of an own anchor of a MailTrustBundle, Unix time",
+            bundles.flat_map(|(ns, n, list)| {
+                list.iter().map(move |a| {
+                    let fingerprint = a.fingerprint.as_str();
+                    let labels =
+                        [("namespace", ns), ("name", n), ("subject", &a.subject), ("fingerprint", fingerprint)];
+                    (labels, Some(a.not_after))
+                })
+            }),
+        )?;
         gauges(
             &mut encoder,
             "certificate_renewal_overdue",
@@ -365,22 +381,6 @@ impl Collector for Objects {
                         ("subject", e.subject.as_str()),
                     ];
                     (labels, Some(e.not_after))
-                })
-            }),
-        )?;
-        let anchors = self.anchors.read().unwrap_or_else(PoisonError::into_inner);
-        let bundles =
-            anchors.iter().flat_map(|(ns, names)| names.iter().map(move |(n, a)| (ns.as_ref(), n.as_ref(), a)));
-        gauges(
-            &mut encoder,
-            "trust_anchor_not_after_timestamp_seconds",
-            "End of the validity of an own anchor of a MailTrustBundle, Unix time",
-            bundles.flat_map(|(ns, n, list)| {
-                list.iter().map(move |a| {
-                    let fingerprint = a.fingerprint.as_str();
-                    let labels =
-                        [("namespace", ns), ("name", n), ("subject", &a.subject), ("fingerprint", fingerprint)];
-                    (labels, Some(a.not_after))
                 })
             }),
         )?;

@@ -27,6 +27,9 @@ pub struct MailCertificateStatus {
     /// What the staged revision waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Gate>,
+    /// The question whether anything is still queued for the old certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Call>,
     /// The key that a later revision is to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<NextKey>,
@@ -144,6 +147,9 @@ pub struct Revision {
     /// What was wrong with it, when it has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Who approved it, as the annotation `mailcert.dev/approved-by` says. It informs, and proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// Since when its key is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_since: Option<Time>,
@@ -203,13 +209,10 @@ pub struct ActivationStatus {
     pub revision: i64,
     /// When it became active.
     pub since: Time,
-    /// MailDomains whose workloads and endpoints were as they should be with the revision before: those that show
-    /// whether this one works.
+    /// MailDomains whose workloads and endpoints were as they should be with the revision before, and have not been seen
+    /// so with this one: it is taken back if that takes too long.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<String>,
-    /// Every one of them serves it, or has no endpoint: it is not taken back any more.
-    #[serde(default)]
-    pub proven: bool,
     /// How far others were told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Call>,
@@ -254,6 +257,9 @@ pub struct Rollback {
     /// Rollbacks in a row.
     #[serde(default)]
     pub failures: i32,
+    /// The annotation `mailcert.dev/approve` at that time: another value lets the failed revision be tried at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// No later revision is tried before this time, unless the spec or an annotation asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_time: Option<Time>,

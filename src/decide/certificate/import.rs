@@ -141,10 +141,11 @@ fn take(state: &mut State<'_>, pair: KeyPair, content: String) -> Step {
         let over = state.secret_version();
         return Step::act(vec![Action::WriteActive { revision: active.revision, pair, origin, over }]);
     }
-    state.begin(if state.active.is_some() { reason::SOURCE_CHANGED } else { reason::NOT_ISSUED });
+    let why = if state.active.is_some() { reason::SOURCE_CHANGED } else { reason::NOT_ISSUED };
+    state.begin(why);
     let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
     if let Some(fresh) = world.learnt.fresh.as_ref().filter(|f| f.revision == revision) {
-        return issue::store(state, fresh);
+        return issue::store(state, fresh, why);
     }
     match (world.revisions.get(&revision), world.read.get(&revision)) {
         (None, _) => {}
@@ -152,7 +153,7 @@ fn take(state: &mut State<'_>, pair: KeyPair, content: String) -> Step {
         // A pass that was interrupted has stored it.
         (Some(_), Some(stored)) if stored.origin == origin => {
             if let Some(pair) = stored.content.clone().filter(|pair| content_digest(pair) == content) {
-                return issue::store(state, &Fresh { revision, pair, origin });
+                return issue::store(state, &Fresh { revision, pair, origin }, why);
             }
             state.skip_revision();
         }
@@ -160,7 +161,7 @@ fn take(state: &mut State<'_>, pair: KeyPair, content: String) -> Step {
     }
     let revision = state.attempt.as_ref().map_or(1, |a| a.revision);
     if let Some(fresh) = world.learnt.fresh.as_ref().filter(|f| f.revision == revision) {
-        return issue::store(state, fresh);
+        return issue::store(state, fresh, why);
     }
     Step::act(vec![Action::Import { revision, pair, origin }])
 }

@@ -92,6 +92,7 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         state: None,
         reason: None,
         message: None,
+        approved_by: None,
         key_since: None,
         secret_name: None,
         secret_resource_version: None,
@@ -264,6 +265,7 @@ impl Outside {
                 view.kind = *kind;
                 Fact::Rolled(view)
             }
+            Action::ReadSni { .. } | Action::WriteSni { .. } => Fact::SniWaits("nobody does it here".to_owned()),
             Action::CopySystem { source, .. } => Fact::Copied(CopyStatus {
                 source_resource_version: source.clone(),
                 resource_version: "copied".to_owned(),
