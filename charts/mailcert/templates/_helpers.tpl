@@ -122,6 +122,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [poddisruptionbudgets]
   verbs: [list]
 {{- end }}
+{{- if .Values.activation.jobs.enabled }}
+# Jobs that a MailCertificate's activation names.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, delete]
+{{- end }}
 {{- if .Values.certManager.enabled }}
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]
