@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers panic as the tests that call them do")]
 
 mod common;
+#[path = "domains/dane.rs"]
+mod dane;
 #[path = "domains/names.rs"]
 mod names;
 #[path = "domains/pods.rs"]

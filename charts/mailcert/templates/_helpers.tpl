@@ -112,6 +112,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [poddisruptionbudgets]
   verbs: [list]
 {{- end }}
+{{- if .Values.dane.configMap.enabled }}
+# TLSA records for others to publish.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, update, delete]
+{{- end }}
 {{- if .Values.certManager.enabled }}
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]

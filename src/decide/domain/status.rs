@@ -57,7 +57,7 @@ pub(super) fn status(
     let rolled_out = rollout::rolled_out(world, certificate, &rollout.states);
     let served = served(world, targets.list.len(), certificate, &endpoints, &rollout);
     let tlsa = Plan::of(world, names, certificate, &endpoints);
-    let (dns, dns_ready) = dns(world, tlsa.as_ref());
+    let (dns, dns_ready) = dns(tlsa.as_ref());
     let parts = [&names_match, &rolled_out, &served];
     let ready = ready(world, certificate, parts, dns_ready.as_ref(), targets.list.len());
 
@@ -103,11 +103,11 @@ const NEEDS_A_PERSON: [&str; 5] = [
 ];
 
 /// What is in DNS, and `DNSReady`; neither when nothing there is the operator's business.
-fn dns(world: &World, tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
+fn dns(tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
     let Some(plan) = tlsa else { return (None, None) };
     match plan.status() {
         Some(status) => (Some(DnsStatus { tlsa: Some(status) }), Some(plan.said())),
-        None => (None, world.object.spec.dns.as_ref().map(|_| super::tlsa::withdrawn())),
+        None => (None, None),
     }
 }
 
