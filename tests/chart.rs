@@ -5,6 +5,7 @@ mod helm;
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use mailcert::controller::trust_bundle;
 use mailcert::decide::domain::{tlsa::CONFIG_MAP_VALUE, world};
 use mailcert::issuers::cert_manager;
 use mailcert::solvers::dns01::dns_endpoint;
@@ -75,11 +76,13 @@ fn narrowed_secrets_and_workloads_are_bound_only_where_told() {
         set(&[
             "events: create,patch",
             "mailcertificates/status: patch",
-            "mailcertificates: list,watch,create,patch",
+            "mailcertificates: list,watch,create,patch,delete",
             "maildomains/status: patch",
             "maildomains: list,watch",
             "mailissuers/status: patch",
             "mailissuers: list,watch",
+            "mailtrustbundles/status: patch",
+            "mailtrustbundles: list,watch,patch",
             "namespaces: get",
         ])
     );
@@ -155,6 +158,7 @@ fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
     for (value, resource, verbs) in [
         (dns_endpoint::CHART_VALUE, endpoints, &["get", "list", "create", "update", "delete"][..]),
         (cert_manager::CHART_VALUE, requests, &["get", "create", "delete"]),
+        (trust_bundle::CHART_VALUE, "/configmaps", &["get", "list", "watch", "create", "patch", "delete"]),
         (CONFIG_MAP_VALUE, "/configmaps", &["get", "create", "update", "delete"]),
     ] {
         let expected: BTreeSet<_> = verbs.iter().map(|verb| format!("{resource} {verb}")).collect();
@@ -162,6 +166,19 @@ fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
         assert_eq!(more.difference(&without).cloned().collect::<BTreeSet<_>>(), expected, "{value}");
         assert!(without.is_subset(&more));
     }
+}
+
+#[test]
+fn namespaces_are_listed_only_for_trust_bundles_and_only_in_cluster_mode() {
+    let Some(helm) = helm::find() else { return };
+    let values = ["--set", "trustBundles.enabled=true,trustBundles.from={tenants,tenants}"];
+    let cluster = objects(&helm, &values);
+    let roles = of_kind(&cluster, "ClusterRole");
+    let role = roles.iter().find(|r| r["metadata"]["name"] == "mailcert").unwrap();
+    assert!(rules(role).contains("namespaces: list,watch"), "{role:#}");
+    assert!(operator_args(&cluster).contains(&"--trust-bundles-from=tenants".to_owned()));
+    let namespaced = objects(&helm, &[&["--set", "watchNamespaces={a}"], &values[..]].concat());
+    assert!(of_kind(&namespaced, "Role").iter().all(|r| !rules(r).contains("namespaces: list,watch")));
 }
 
 #[test]

@@ -4,6 +4,8 @@
 mod common;
 #[path = "domains/dane.rs"]
 mod dane;
+#[path = "domains/fallback.rs"]
+mod fallback;
 #[path = "domains/names.rs"]
 mod names;
 #[path = "domains/pods.rs"]

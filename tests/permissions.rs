@@ -101,6 +101,12 @@ fn what_the_manifest_grants_is_enough_and_what_is_missing_is_named() {
     wait_for("its Event", || common::events(&kube, &first, "mail").into_iter().find(|e| e.1 == "Issued"));
     rights_that_are_off_are_named(&kube, &first);
     assert!(!operator.log().contains("a permission is missing"));
+    // What is off says so.
+    let bundle = json!({"sources": [{"mozilla": true}], "targets": {"configMap": {"name": "mail-trust"}}});
+    create(&kube, "MailTrustBundle", &first, "trust", &bundle);
+    let said = wait_condition(&kube, &Path::new("mailtrustbundles", &first, "trust"), "Ready", "False", "Forbidden");
+    let words = condition(&said, "Ready").unwrap().2;
+    assert!(words.contains("MailTrustBundles are off (Helm: --set trustBundles.enabled=true)"), "{words}");
     operator.stop();
 
     // Without the right to Secrets everywhere: each namespace is said to need a binding, and works once it has one.

@@ -96,6 +96,7 @@ impl Operator {
             ..AcmeView::default()
         };
         World {
+            system: Default::default(),
             object: Arc::new(cell.object.clone()),
             now: cluster.now,
             rival: None,

@@ -52,6 +52,25 @@ pub const DEACTIVATE_ACCOUNT: &str = "mailcert.dev/deactivate-account";
 /// Annotation on the active Secret: it holds a self-signed certificate until one is issued.
 pub const TEMPORARY: &str = "mailcert.dev/temporary";
 
+/// Finalizer on a system certificate that MailDomains depend on.
+pub const SYSTEM_FINALIZER: &str = "mailcert.dev/system-certificate";
+/// Label on a Secret: the MailDomain of the same namespace for which it holds a copy of the system certificate.
+pub const DOMAIN: &str = "mailcert.dev/domain-name";
+/// Annotation on such a Secret: the MailCertificate that it is a copy of.
+pub const COPY_OF: &str = "mailcert.dev/copy-of";
+/// Label on a ConfigMap: the name of the MailTrustBundle that wrote it.
+pub const TRUST_BUNDLE: &str = "mailcert.dev/trust-bundle-name";
+/// Label on a ConfigMap: the namespace of the MailTrustBundle that wrote it.
+pub const TRUST_BUNDLE_NAMESPACE: &str = "mailcert.dev/trust-bundle-namespace";
+/// Annotation on such a ConfigMap: the version of the bundle in it.
+pub const BUNDLE_VERSION: &str = "mailcert.dev/bundle-version";
+/// Annotation on such a ConfigMap: SHA-256 over the certificates in it, in lower-case hex.
+pub const BUNDLE_SHA256: &str = "mailcert.dev/bundle-sha256";
+/// Annotation on such a ConfigMap: what its trust store was made from. PKCS#12 is salted: its bytes cannot be compared.
+pub const TRUSTSTORE_SHA256: &str = "mailcert.dev/truststore-sha256";
+/// Finalizer on a MailTrustBundle whose ConfigMaps go with it.
+pub const TRUST_BUNDLE_FINALIZER: &str = "mailcert.dev/trust-bundle";
+
 /// Secret key: leaf first, then the chain, PEM.
 pub const TLS_CRT: &str = "tls.crt";
 /// Secret key: private key, PKCS#8 PEM.

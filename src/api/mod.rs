@@ -12,8 +12,10 @@ pub mod reasons;
 pub mod revocation;
 pub mod schema;
 pub mod solver;
+pub mod trust_bundle;
 pub mod window;
 
 pub use certificate::{MailCertificate, MailCertificateSpec, MailCertificateStatus};
 pub use domain::{MailDomain, MailDomainSpec, MailDomainStatus};
 pub use issuer::{MailIssuer, MailIssuerSpec, MailIssuerStatus};
+pub use trust_bundle::{MailTrustBundle, MailTrustBundleSpec, MailTrustBundleStatus};

@@ -30,6 +30,8 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Every endpoint serves the active certificate.
     SERVED = "Served",
+    /// The certificate is the namespace's system certificate.
+    SYSTEM = "System",
     /// DNS has the records that the MailDomain wants.
     DNS_READY = "DNSReady",
 }
@@ -142,6 +144,12 @@ words! {
     SIGNING_FAILED = "SigningFailed",
     /// The operator may not read or write what the certificate needs.
     FORBIDDEN = "Forbidden",
+    /// It serves every MailDomain of the namespace whose own certificate is disabled.
+    SYSTEM_CERTIFICATE = "SystemCertificate",
+    /// Another MailCertificate is the namespace's system certificate.
+    SYSTEM_TAKEN = "SystemTaken",
+    /// Its deletion waits for the MailDomains that depend on it.
+    DELETION_HELD = "DeletionHeld",
 }
 
 words! {
@@ -283,6 +291,12 @@ words! {
     NO_ENDPOINTS = "NoEndpoints",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
+    /// The certificate is disabled, and the namespace has no system certificate to fall back to.
+    SYSTEM_CERTIFICATE_NOT_FOUND = "SystemCertificateNotFound",
+    /// The Secret for the copy of the system certificate belongs to something else.
+    SECRET_CONFLICT = "SecretConflict",
+    /// The Secret that pods mount is about to get a copy of the system certificate.
+    COPY_PENDING = "CopyPending",
 }
 
 words! {
@@ -364,6 +378,39 @@ words! {
     TIMEOUT = "timeout",
     /// Another failure of the protocol.
     VALIDATION_FAILURE = "validation-failure",
+}
+
+words! {
+    /// Reasons on a MailTrustBundle, and of its findings.
+    trust_bundle:
+    /// Every target has the bundle.
+    READY = "Ready",
+    /// A source cannot be read: what it gave last stays in the bundle.
+    SOURCE_UNREADABLE = "SourceUnreadable",
+    /// There is no anchor to write.
+    NO_ANCHORS = "NoAnchors",
+    /// The bundle is larger than a ConfigMap holds, or has more own anchors than it may.
+    TOO_LARGE = "TooLarge",
+    /// The password of the trust store cannot be read.
+    PASSWORD_UNREADABLE = "PasswordUnreadable",
+    /// A ConfigMap of that name belongs to something else, or cannot be written.
+    TARGET_CONFLICT = "TargetConflict",
+    /// A target's namespace does not exist, or is not served.
+    TARGET_NOT_FOUND = "TargetNotFound",
+    /// The MailTrustBundle may not write into other namespaces.
+    NOT_ALLOWED = "NotAllowed",
+    /// The operator may not read or write what the MailTrustBundle needs.
+    FORBIDDEN = "Forbidden",
+    /// A certificate of a source is not that of a CA and is left out.
+    NOT_A_CA = "NotACA",
+    /// An own anchor has expired and is left out.
+    ANCHOR_EXPIRED = "AnchorExpired",
+    /// An own anchor expires within 30 days.
+    ANCHOR_EXPIRES_SOON = "AnchorExpiresSoon",
+    /// An own anchor is a root that Mozilla has removed.
+    REMOVED_BY_MOZILLA = "RemovedByMozilla",
+    /// A source has dropped an own anchor, which stays for the overlap.
+    ANCHOR_RETAINED = "AnchorRetained",
 }
 
 /// The documented word of that text, for labels of bounded number.

@@ -5,11 +5,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 
 /// Every CustomResourceDefinition of mailcert.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![MailIssuer::crd(), MailCertificate::crd(), MailDomain::crd()];
+    let mut crds = vec![MailIssuer::crd(), MailCertificate::crd(), MailDomain::crd(), MailTrustBundle::crd()];
     let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
     versions.filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut()).for_each(unwrap_descriptions);
     crds

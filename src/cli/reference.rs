@@ -45,6 +45,7 @@ pub fn conditions() -> String {
         ("Reasons of a MailDomain's `DNSReady`", reasons::dns::MEANINGS),
         ("Reasons of a MailDomain's findings", reasons::domain_finding::MEANINGS),
         ("Reasons of an endpoint's verdict", reasons::endpoint::MEANINGS),
+        ("Reasons on a MailTrustBundle, and of its findings", reasons::trust_bundle::MEANINGS),
     ];
     for (title, meanings) in sections {
         page.push_str(&format!("\n## {title}\n\n| word | means |\n|---|---|\n"));

@@ -151,6 +151,9 @@ impl Bindings {
         for object in self.kinds.domains.all().iter().filter(|o| there(&key(&***o))) {
             self.kinds.domains.trigger(&key(&**object));
         }
+        for object in self.kinds.trust_bundles.all().iter().filter(|o| there(&key(&***o))) {
+            self.kinds.trust_bundles.trigger(&key(&**object));
+        }
         for object in self.kinds.issuers.all().iter().filter(|o| there(&key(&***o))) {
             self.kinds.issuers.trigger(&key(&**object));
         }
@@ -163,6 +166,7 @@ impl Bindings {
         let meta = SecretMeta {
             version: secret.resource_version().unwrap_or_default(),
             owner: labels.get(keys::OWNER).filter(|_| ours).cloned(),
+            domain: labels.get(keys::DOMAIN).filter(|_| ours).cloned(),
             revision: labels.get(keys::REVISION).filter(|_| ours).and_then(|r| r.parse().ok()),
         };
         if self.relations.secrets.get(&key.0, &key.1).as_ref() == Some(&meta) {
@@ -190,8 +194,18 @@ impl Bindings {
                 self.kinds.certificates.trigger(&user);
             }
         }
+        for user in self.relations.copies.of(secret) {
+            let domain = self.kinds.domains.get(&user);
+            let known = domain.and_then(|d| d.status.as_ref()?.certificate.as_ref()?.copy.clone());
+            if known.map(|c| c.resource_version) != version {
+                self.kinds.domains.trigger(&user);
+            }
+        }
         for user in self.relations.passwords.of(secret) {
             self.kinds.certificates.trigger(&user);
+        }
+        for user in self.relations.bundle_secrets.of(secret) {
+            self.kinds.trust_bundles.trigger(&user);
         }
         for user in self.relations.issuers.of(secret) {
             self.kinds.issuers.trigger(&user);

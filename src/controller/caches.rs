@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::index::Key;
 use super::queue::Queue;
 use super::relations::key;
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::operating::http::Gate;
 
 /// One cache of a kind: of a namespace, or of all.
@@ -154,6 +154,8 @@ pub struct Kinds {
     pub certificates: Caches<MailCertificate>,
     /// MailDomains.
     pub domains: Caches<MailDomain>,
+    /// MailTrustBundles.
+    pub trust_bundles: Caches<MailTrustBundle>,
 }
 
 /// What has to be served for [`Kinds`] to work.
@@ -164,6 +166,8 @@ pub struct KindsServed {
     pub certificates: Vec<Served<MailCertificate>>,
     /// Of MailDomains.
     pub domains: Vec<Served<MailDomain>>,
+    /// Of MailTrustBundles.
+    pub trust_bundles: Vec<Served<MailTrustBundle>>,
 }
 
 impl Kinds {
@@ -176,8 +180,15 @@ impl Kinds {
         let (issuers, issuers_served) = Caches::new(&scopes);
         let (certificates, certificates_served) = Caches::new(&scopes);
         let (domains, domains_served) = Caches::new(&scopes);
-        let kinds = Self { issuers, certificates, domains };
-        (kinds, KindsServed { issuers: issuers_served, certificates: certificates_served, domains: domains_served })
+        let (trust_bundles, trust_bundles_served) = Caches::new(&scopes);
+        let kinds = Self { issuers, certificates, domains, trust_bundles };
+        let served = KindsServed {
+            issuers: issuers_served,
+            certificates: certificates_served,
+            domains: domains_served,
+            trust_bundles: trust_bundles_served,
+        };
+        (kinds, served)
     }
 
     /// Remembers an object of any kind as a status write returned it.
@@ -189,6 +200,8 @@ impl Kinds {
             self.domains.remember(o.clone());
         } else if let Some(o) = any.downcast_ref::<MailIssuer>() {
             self.issuers.remember(o.clone());
+        } else if let Some(o) = any.downcast_ref::<MailTrustBundle>() {
+            self.trust_bundles.remember(o.clone());
         }
     }
 
@@ -197,6 +210,7 @@ impl Kinds {
         self.issuers.synced().await;
         self.certificates.synced().await;
         self.domains.synced().await;
+        self.trust_bundles.synced().await;
     }
 
     /// Asks for a pass over every object, for instance because the clock was set.
@@ -204,6 +218,7 @@ impl Kinds {
         self.issuers.trigger_all();
         self.certificates.trigger_all();
         self.domains.trigger_all();
+        self.trust_bundles.trigger_all();
     }
 }
 

@@ -13,9 +13,10 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
-use super::{authority, challenges, exposures, order, outputs, preflight, requests, secrets, views};
+use super::{authority, challenges, exposures, order, outputs, preflight, requests, secrets, system, views};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
+use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::backoff::Pace;
 use crate::decide::certificate::world::{
@@ -48,6 +49,7 @@ impl Subject for Certificates {
         };
         Ok(World {
             rival: rival(context, &object, &own),
+            system: system::view(context, &object, &own),
             secret: secret_view(context, &object, &own.0),
             password: outputs::password_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
@@ -136,6 +138,10 @@ impl Subject for Certificates {
         }
     }
 
+    fn is_held(object: &MailCertificate) -> bool {
+        object.finalizers().iter().any(|f| f == keys::SYSTEM_FINALIZER)
+    }
+
     fn forget(context: &Context, key: &Key) {
         context.metrics.remove_certificate(&key.0, &key.1);
         context.renewal_checks.forget(key);
@@ -203,6 +209,8 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         }
         Action::FetchRenewalInfo { certificate_id } => order::renewal_info(context, object, certificate_id).await,
         Action::Revoke { pair, reason } => order::revoke(context, object, &pair, reason).await,
+        Action::Hold => system::set_finalizer(context, object, true).await,
+        Action::Release => system::set_finalizer(context, object, false).await,
         Action::WriteTemporary { key, leaf, over } => {
             match sign(0, KeySource::Generate(key), None, leaf, Origin::default()).await {
                 Fact::Issued(fresh) => secrets::write_temporary(context, world, &fresh.pair, over.as_deref()).await,
@@ -218,12 +226,14 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
     }
 }
 
-/// The MailDomains that use it, by name.
+/// The MailDomains that use it, by name or as the system certificate.
 fn dependents(context: &Context, own: &Key) -> Vec<Dependent> {
-    let domains = context.relations.domains.of(own).into_iter().filter_map(|k| context.kinds.domains.get(&k));
+    let users = context.relations.domains.of(own).into_iter().chain(system::fallbacks_of(context, own));
+    let domains = users.filter_map(|k| context.kinds.domains.get(&k));
     let alive = domains.filter(|d| d.meta().deletion_timestamp.is_none());
     let mut found: Vec<Dependent> = alive.map(|d| Dependent::of(&d)).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.dedup_by(|a, b| a.name == b.name);
     found
 }
 

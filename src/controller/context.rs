@@ -12,6 +12,7 @@ use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::Kinds;
 use super::challenges::Published;
+use super::config_maps::ConfigMaps;
 use super::index::Key;
 use super::ledger::{Ledgers, Reserved};
 use super::news::News;
@@ -50,6 +51,10 @@ pub struct Context {
     pub relations: Arc<Relations>,
     /// Where Secrets and workloads can be watched.
     pub bindings: Arc<Bindings>,
+    /// Where ConfigMaps are watched, for MailTrustBundles.
+    pub config_maps: Arc<ConfigMaps>,
+    /// Namespaces besides the operator's own whose MailTrustBundles may write into other namespaces.
+    pub trust_bundles_from: Vec<String>,
     /// CA key pairs, parsed.
     pub authorities: Authorities,
     /// ACME accounts, opened.

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{pods, reloads, secrets, tlsa, workloads};
+use super::{copies, pods, reloads, secrets, tlsa, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -37,14 +37,27 @@ impl Subject for Domains {
 
     async fn observe(context: &Context, object: Arc<MailDomain>, now: Timestamp) -> Result<World, PassError> {
         let own = key(&*object);
-        let certificate = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&object)));
-        let mut world = World::new(object.clone(), now, CertificateView::of(&object, certificate.clone()));
+        let named = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&object)));
+        let mut world = World::new(object.clone(), now, CertificateView::of(&object, named));
         world.looks = context.looks.get(&own).unwrap_or_default();
         world.tlsa = tlsa::observe(context, &object);
         world.forbidden = context.bindings.ensure(&own.0).await.err();
+        if world.forbidden.is_none() {
+            world.fallback = copies::observe(context, &object).await?;
+        }
+        if object.spec.certificate.disabled {
+            world.certificate = match &world.fallback {
+                Some(fallback) => fallback.in_use(&object),
+                None => CertificateView::NoSystem { name: object.name_any() },
+            };
+        }
         if world.forbidden.is_some() {
             return Ok(world);
         }
+        let certificate = match &world.certificate {
+            CertificateView::Found(certificate) => Some(certificate.clone()),
+            _ => None,
+        };
         world.workloads = workloads::observe(context, &object).await?;
         world.budgets = pods::budgets(context, &object).await?;
         if let Some(certificate) = certificate.filter(|c| has_active(c) && !object.spec.endpoints.is_empty()) {
@@ -77,6 +90,13 @@ impl Subject for Domains {
             Action::ApplyCertificate { name, spec } => apply(context, &world.object, &name, &spec).await,
             Action::Roll { kind, name, value } => {
                 Ok(Fact::Rolled(workloads::roll(context, &namespace, kind, &name, &value).await?))
+            }
+            Action::CopySystem { certificate, from, source, to, over } => {
+                copies::copy(context, &world.object, &certificate, [&from, &source, &to], over.as_deref()).await
+            }
+            Action::RemoveSecret { name } => copies::remove_secret(context, &world.object, name).await,
+            Action::RemoveCertificate { name, uid } => {
+                copies::remove_certificate(context, &world.object, &name, uid).await
             }
             Action::Nudge { pod, uid, value } => Ok(reloads::nudge(context, &namespace, &pod, &uid, &value).await),
             Action::Read { pod, uid, secret, places } => {

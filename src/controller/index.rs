@@ -54,6 +54,11 @@ impl<T: Eq + Hash + Clone> Index<T> {
         write(&self.inner).clear(object);
     }
 
+    /// Everything that is pointed at.
+    pub fn targets(&self) -> Vec<T> {
+        read(&self.inner).by_target.keys().cloned().collect()
+    }
+
     /// Who points at `target`.
     pub fn of(&self, target: &T) -> Vec<Key> {
         read(&self.inner).by_target.get(target).cloned().unwrap_or_default()
@@ -82,6 +87,8 @@ pub struct SecretMeta {
     pub owner: Option<String>,
     /// The revision whose key it keeps.
     pub revision: Option<i64>,
+    /// The MailDomain for which it holds a copy of the system certificate.
+    pub domain: Option<String>,
 }
 
 /// The Secrets of the watched namespaces, metadata only.
@@ -183,6 +190,7 @@ mod tests {
             version: "1".to_owned(),
             owner: owner.map(str::to_owned),
             revision,
+            domain: None,
         };
         let index = SecretIndex::default();
         index.set(key("mail-tls"), meta(Some("mail"), None));

@@ -13,7 +13,9 @@ mod bindings;
 mod caches;
 mod certificate;
 mod challenges;
+mod config_maps;
 mod context;
+mod copies;
 mod domain;
 mod exec;
 mod exposures;
@@ -36,7 +38,9 @@ mod requests;
 mod resolvers;
 mod runner;
 mod secrets;
+mod system;
 mod tlsa;
+pub mod trust_bundle;
 mod turns;
 mod views;
 mod watching;
@@ -51,10 +55,12 @@ pub use order::{unreadable as unreadable_chain, view as order_view};
 pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("mailcert.dev", "mailissuers", "", &["list", "watch"], "MailIssuers"),
     ("mailcert.dev", "mailissuers", "status", &["patch"], "MailIssuers"),
-    ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch"], "MailCertificates"),
+    ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch", "delete"], "MailCertificates"),
     ("mailcert.dev", "mailcertificates", "status", &["patch"], "MailCertificates"),
     ("mailcert.dev", "maildomains", "", &["list", "watch"], "MailDomains"),
     ("mailcert.dev", "maildomains", "status", &["patch"], "MailDomains"),
+    ("mailcert.dev", "mailtrustbundles", "", &["list", "watch", "patch"], "MailTrustBundles"),
+    ("mailcert.dev", "mailtrustbundles", "status", &["patch"], "MailTrustBundles"),
     ("", "secrets", "", &["get", "list", "watch", "create", "patch", "delete"], "certificates and keys"),
     ("apps", "deployments", "", &["get", "list", "watch", "patch"], "rollout"),
     ("apps", "statefulsets", "", &["get", "list", "watch", "patch"], "rollout"),

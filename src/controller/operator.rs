@@ -16,6 +16,7 @@ use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
 use super::certificate::Certificates;
+use super::config_maps::ConfigMaps;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
 use super::issuer::Issuers;
@@ -25,10 +26,11 @@ use super::open_orders::OpenOrders;
 use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
+use super::trust_bundle::TrustBundles;
 use super::turns::Turns;
 use super::watching::Watching;
 use super::{challenges, exposures};
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::dns::Settings;
 use crate::operating::http::{BindError, Health, bind, health_router, metrics_router, serve};
 use crate::operating::lease::{Candidate, Leader};
@@ -132,6 +134,7 @@ pub async fn run(
     let work = stop.child_token();
     let (news, queue) = news::queue();
     parts.spawn("the publisher of Events", news::publish(client.clone(), queue, work.clone()));
+    let client_of_maps = client.clone();
     let context = Arc::new(Context {
         news,
         prober: Prober::with_concurrency(
@@ -146,6 +149,8 @@ pub async fn run(
             default_domain: settings.default_domain.clone(),
         },
         kinds: kinds.clone(),
+        config_maps: Arc::new(ConfigMaps::new(client_of_maps, kinds.clone(), relations.clone())),
+        trust_bundles_from: settings.trust_bundles_from.clone(),
         relations,
         bindings,
         authorities: Authorities::default(),
@@ -237,6 +242,7 @@ struct Queues {
     issuers: Vec<(Store<MailIssuer>, Queue)>,
     certificates: Vec<(Store<MailCertificate>, Queue)>,
     domains: Vec<(Store<MailDomain>, Queue)>,
+    trust_bundles: Vec<(Store<MailTrustBundle>, Queue)>,
 }
 
 fn watch(parts: &mut Parts, client: &Client, served: KindsServed, watching: Arc<Watching>, health: &Health) -> Queues {
@@ -246,6 +252,9 @@ fn watch(parts: &mut Parts, client: &Client, served: KindsServed, watching: Arc<
             &k.certificates
         }),
         domains: watch_kind(parts, client, served.domains, &watching, health, "maildomains", |k| &k.domains),
+        trust_bundles: watch_kind(parts, client, served.trust_bundles, &watching, health, "mailtrustbundles", |k| {
+            &k.trust_bundles
+        }),
     }
 }
 
@@ -306,6 +315,12 @@ fn control(
         parts.spawn(
             "the MailDomain controller",
             runner::run::<Domains>(context.clone(), store, queue, settings, stop.clone(), |k| &k.domains),
+        );
+    }
+    for (store, queue) in queues.trust_bundles {
+        parts.spawn(
+            "the MailTrustBundle controller",
+            runner::run::<TrustBundles>(context.clone(), store, queue, settings, stop.clone(), |k| &k.trust_bundles),
         );
     }
 }

@@ -37,7 +37,8 @@ pub async fn read_password(context: &Context, object: &MailCertificate) -> Resul
     Ok(PasswordView::Read { version, password })
 }
 
-fn password(at: &PasswordRef, namespace: &str, found: Option<&Secret>) -> Result<Password, String> {
+/// The password in a Secret, or why it cannot be had and what to do.
+pub fn password(at: &PasswordRef, namespace: &str, found: Option<&Secret>) -> Result<Password, String> {
     let PasswordRef { name, key } = at;
     let Some(secret) = found else {
         return Err(format!(

@@ -118,6 +118,10 @@ pub trait Subject: Send + Sync + Sized + 'static {
     fn notes(old: &Self::Status, new: &Self::Status) -> Vec<Note>;
     /// Remembers and measures what the pass found.
     fn keep(context: &Context, world: &Self::World, status: &Self::Status);
+    /// Whether an object that is being deleted is still looked after: a finalizer of ours is on it.
+    fn is_held(_: &Self::Object) -> bool {
+        false
+    }
     /// Forgets a deleted object.
     fn forget(context: &Context, key: &super::index::Key);
 }
@@ -127,7 +131,7 @@ pub trait Subject: Send + Sync + Sized + 'static {
 /// # Errors
 /// When it could not be finished; the controller tries again with backoff.
 pub async fn pass<S: Subject>(context: &Context, object: Arc<S::Object>) -> Result<Requeue, PassError> {
-    if object.meta().deletion_timestamp.is_some() {
+    if object.meta().deletion_timestamp.is_some() && !S::is_held(&object) {
         return Ok(Requeue::await_change());
     }
     let mut world = S::observe(context, object.clone(), Context::now()).await?;

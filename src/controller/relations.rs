@@ -6,7 +6,8 @@ use super::challenges::secrets_of;
 use super::index::{Index, Key, SecretIndex};
 use super::workloads::kind_name;
 use crate::api::certificate::IssuerRef;
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
+use crate::decide::domain::fallback::Fallback;
 use crate::decide::domain::world::CertificateView;
 use crate::decide::issuer::account_key_secret;
 
@@ -26,6 +27,16 @@ pub struct Relations {
     pub domains: Index<Key>,
     /// Namespace to its MailDomains.
     pub domains_in: Index<String>,
+    /// Namespace to its MailCertificates with `system: true`.
+    pub systems: Index<String>,
+    /// Namespace to its MailDomains whose certificate is disabled.
+    pub fallbacks: Index<String>,
+    /// Secret to the MailDomains for which it holds, or is to hold, a copy of the system certificate.
+    pub copies: Index<Key>,
+    /// ConfigMap to the MailTrustBundles that read or write it.
+    pub bundle_maps: Index<Key>,
+    /// Secret to the MailTrustBundles that read it.
+    pub bundle_secrets: Index<Key>,
     /// Workload, as `Deployment/name` or `Deployment/*` for a selector, to the MailDomains that name it.
     pub workloads: Index<Key>,
     /// MailIssuer to the MailDomains whose template names it.
@@ -60,6 +71,7 @@ impl Relations {
         let stores = object.spec.options.outputs.pkcs12.as_ref();
         self.passwords.set(&key, stores.map(|p| (key.0.clone(), p.password_secret_ref.name.clone())));
         self.users.set(&key, issuer_of(object));
+        self.systems.set(&key, object.spec.system.then(|| key.0.clone()));
     }
 
     /// A MailCertificate was deleted.
@@ -67,6 +79,29 @@ impl Relations {
         self.claims.remove(key);
         self.passwords.remove(key);
         self.users.remove(key);
+        self.systems.remove(key);
+    }
+
+    /// A MailTrustBundle was created or changed.
+    pub fn trust_bundle(&self, object: &MailTrustBundle) {
+        let key = key(object);
+        let (spec, here) = (&object.spec, |name: &str| (key.0.clone(), name.to_owned()));
+        let read = spec.sources.iter().filter_map(|s| s.config_map.as_ref()).map(|at| here(&at.name));
+        // Those that a selector finds stand in the status once they are written.
+        let names = &spec.targets.namespaces.names;
+        let told = object.status.iter().flat_map(|s| s.targets.iter().map(|t| t.namespace.clone()));
+        let written = names.iter().cloned().chain(told).chain([key.0.clone()]);
+        let written = written.map(|namespace| (namespace, spec.targets.config_map.name.clone()));
+        self.bundle_maps.set(&key, read.chain(written));
+        let sources = spec.sources.iter().filter_map(|s| s.secret.as_ref()).map(|at| here(&at.name));
+        let store = spec.targets.truststore.as_ref().and_then(|t| t.password_secret_ref.as_ref());
+        self.bundle_secrets.set(&key, sources.chain(store.map(|at| here(&at.name))));
+    }
+
+    /// A MailTrustBundle was deleted.
+    pub fn trust_bundle_gone(&self, key: &Key) {
+        self.bundle_maps.remove(key);
+        self.bundle_secrets.remove(key);
     }
 
     /// A MailDomain was created or changed.
@@ -74,6 +109,9 @@ impl Relations {
         let key = key(object);
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
+        let is_disabled = object.spec.certificate.disabled;
+        self.fallbacks.set(&key, is_disabled.then(|| key.0.clone()));
+        self.copies.set(&key, is_disabled.then(|| (key.0.clone(), Fallback::secret_of(object, None))));
         let workloads = object.spec.workloads.iter().map(|w| {
             let name = w.name.as_deref().unwrap_or(ANY);
             (key.0.clone(), format!("{}/{name}", kind_name(w.kind)))
@@ -87,6 +125,8 @@ impl Relations {
     pub fn domain_gone(&self, key: &Key) {
         self.domains.remove(key);
         self.domains_in.remove(key);
+        self.fallbacks.remove(key);
+        self.copies.remove(key);
         self.workloads.remove(key);
         self.templates.remove(key);
     }

@@ -21,7 +21,7 @@ use crate::pki::outputs::listed;
 use crate::pki::{PrivateKey, SecretBundle, Written};
 
 /// The type of the active Secret.
-const TLS: &str = "kubernetes.io/tls";
+pub const TLS: &str = "kubernetes.io/tls";
 
 fn api(context: &Context, object: &MailCertificate) -> Api<Secret> {
     Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default())
@@ -32,10 +32,27 @@ pub async fn read_active(context: &Context, world: &World) -> Result<SecretView,
     let object = &world.object;
     let name = &object.spec.secret_name;
     let found = api(context, object).get_opt(name).await.map_err(PassError::api(format!("reading Secret {name}")))?;
-    match found {
-        Some(secret) => Ok(view(world, Arc::new(secret)).await),
-        None => Ok(SecretView::Absent),
+    let Some(secret) = found else { return Ok(SecretView::Absent) };
+    match copy(context, object, &secret) {
+        Some(copy) => Ok(copy),
+        None => Ok(view(world, Arc::new(secret)).await),
     }
+}
+
+/// The copy of the system certificate for the MailDomain that this MailCertificate belongs to.
+fn copy(context: &Context, object: &MailCertificate, secret: &Secret) -> Option<SecretView> {
+    let labels = secret.labels();
+    let domain = labels.get(keys::DOMAIN).filter(|_| !labels.contains_key(keys::OWNER))?;
+    let owner = object.owner_references().iter().find(|o| o.controller == Some(true))?;
+    if labels.get(keys::MANAGED_BY).map(String::as_str) != Some(keys::MANAGER) || owner.name != *domain {
+        return None;
+    }
+    let found = context.kinds.domains.get(&(object.namespace().unwrap_or_default(), domain.clone()));
+    let is_disabled = found.filter(|d| d.uid().as_ref() == Some(&owner.uid)).map(|d| d.spec.certificate.disabled);
+    // One that is not known is taken for disabled: nothing is written over on a guess.
+    let stays = is_disabled.unwrap_or(true);
+    let outputs = listed(secret.annotations());
+    Some(SecretView::Copy { resource_version: secret.resource_version().unwrap_or_default(), outputs, stays })
 }
 
 async fn view(world: &World, secret: Arc<Secret>) -> SecretView {
@@ -86,6 +103,9 @@ fn foreign(object: &MailCertificate, secret: &Secret) -> Option<String> {
     let belongs = match (manager, owner) {
         (Some(keys::MANAGER), Some(owner)) if owner == own => None,
         (Some(keys::MANAGER), Some(owner)) => Some(format!("belongs to MailCertificate {owner}")),
+        (Some(keys::MANAGER), None) if labels.contains_key(keys::DOMAIN) => {
+            Some(format!("holds a copy of the system certificate for MailDomain {}", labels[keys::DOMAIN]))
+        }
         (Some(other), _) => Some(format!("is managed by {other}")),
         (None, _) => Some("was not made by mailcert".to_owned()),
     };
@@ -260,10 +280,15 @@ async fn write(
             annotations.extend(of_outputs.into_iter().map(|(k, v)| (k, json!(v))));
             // Taken away, where an issued certificate takes the temporary one's place.
             annotations.entry(keys::TEMPORARY.to_owned()).or_insert(json!(null));
+            // And where it takes that of a copy of the system certificate.
+            annotations.entry(keys::COPY_OF.to_owned()).or_insert(json!(null));
+            let labels = metadata.labels.unwrap_or_default();
+            let mut labels: BTreeMap<_, _> = labels.into_iter().map(|(k, v)| (k, json!(v))).collect();
+            labels.entry(keys::DOMAIN.to_owned()).or_insert(json!(null));
             let patch = json!({
                 "metadata": {
                     "resourceVersion": version,
-                    "labels": metadata.labels,
+                    "labels": labels,
                     "annotations": annotations,
                     "ownerReferences": metadata.owner_references,
                 },

@@ -11,7 +11,7 @@ use super::index::Key;
 use super::open_orders::OpenOrders;
 use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
-use crate::api::{MailCertificate, MailDomain, MailIssuer};
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::decide::certificate::world::Dependent;
 use crate::decide::domain::world::CertificateView;
 use crate::operating::metrics::Metrics;
@@ -52,9 +52,13 @@ impl Watcher<MailIssuer> for Watching {
 }
 
 impl Watcher<MailCertificate> for Watching {
-    fn changed(&self, object: &MailCertificate, _: bool) {
+    fn changed(&self, object: &MailCertificate, news: bool) {
         let own = key(object);
+        let was_system = self.relations.systems.of(&own.0).contains(&own);
         self.relations.certificate(object);
+        if object.spec.system || was_system {
+            self.tell_fallbacks(&own, news);
+        }
         let order = object.status.as_ref().and_then(|s| s.attempt.as_ref()).and_then(|a| a.order.as_ref());
         if let (Some(_), Some(issuer)) = (order, issuer_of(object)) {
             self.open_orders.enter(&issuer, &own, usize::MAX);
@@ -74,6 +78,10 @@ impl Watcher<MailCertificate> for Watching {
         self.tell_domains(&own);
     }
     fn gone(&self, key: &Key) {
+        if self.relations.systems.of(&key.0).contains(key) {
+            self.relations.certificate_gone(key);
+            self.tell_fallbacks(key, true);
+        }
         self.relations.certificate_gone(key);
         self.challenges.remove(&format!("{}/{}", key.0, key.1));
         self.tls_challenges.remove(&format!("{}/{}", key.0, key.1));
@@ -104,10 +112,29 @@ impl Watching {
 }
 
 impl Watching {
+    /// Those that use the namespace's system certificate, and with `news` those that could have the role.
+    fn tell_fallbacks(&self, system: &Key, news: bool) {
+        for domain in self.relations.fallbacks.of(&system.0) {
+            self.kinds.domains.trigger(&domain);
+        }
+        if news {
+            self.tell_systems(&system.0);
+        }
+    }
+
+    /// What could be the namespace's system certificate: who depends on it has changed.
+    fn tell_systems(&self, namespace: &str) {
+        for system in self.relations.systems.of(&namespace.to_owned()) {
+            self.kinds.certificates.trigger(&system);
+        }
+    }
+
     /// The MailCertificate that it uses, where what it says about that is new.
     fn tell_certificate(&self, domain: &MailDomain) {
         let own = key(domain);
-        let certificate = (own.0.clone(), CertificateView::name_for(domain));
+        let fallen_back = domain.status.as_ref().and_then(|s| s.certificate.as_ref()).filter(|c| c.system);
+        let name = fallen_back.filter(|_| domain.spec.certificate.disabled).map(|c| c.name.clone());
+        let certificate = (own.0.clone(), name.unwrap_or_else(|| CertificateView::name_for(domain)));
         let mut hash = DefaultHasher::new();
         Dependent::of(domain).hash(&mut hash);
         let said = (certificate.clone(), hash.finish());
@@ -126,6 +153,9 @@ impl Watching {
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
         self.relations.domain(object);
+        if news {
+            self.tell_systems(&key(object).0);
+        }
         self.tell_sharers(object);
         self.tell_certificate(object);
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
@@ -140,6 +170,17 @@ impl Watcher<MailDomain> for Watching {
         }
         self.dependents.forget(key);
         self.relations.domain_gone(key);
+        self.tell_systems(&key.0);
         self.metrics.remove_endpoints(&key.0, &key.1);
+    }
+}
+
+impl Watcher<MailTrustBundle> for Watching {
+    fn changed(&self, object: &MailTrustBundle, _: bool) {
+        self.relations.trust_bundle(object);
+    }
+    fn gone(&self, key: &Key) {
+        self.relations.trust_bundle_gone(key);
+        self.metrics.remove_anchors(&key.0, &key.1);
     }
 }

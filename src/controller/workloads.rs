@@ -13,9 +13,10 @@ use super::context::Context;
 use super::pass::PassError;
 use super::pods;
 use super::relations::key;
+use super::system;
 use crate::api::domain::{MailDomain, Reload, Workload, WorkloadKind};
 use crate::api::keys;
-use crate::decide::domain::world::{CertificateView, Sharer, WorkloadView};
+use crate::decide::domain::world::{Sharer, WorkloadView};
 
 /// Whether a MailDomain names this workload.
 pub fn names(domain: &MailDomain, kind: &str, name: &str, labels: &BTreeMap<String, String>) -> bool {
@@ -94,7 +95,7 @@ fn sharers(
         .filter_map(|k| context.kinds.domains.get(&k))
         .filter(|other| other.metadata.deletion_timestamp.is_none() && names(other, kind, &view.name, labels))
         .filter_map(|other| {
-            let certificate = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&other)))?;
+            let certificate = system::used_by(context, &other)?;
             Sharer::of(&other, &certificate, &view.title(), reloads(&other, kind, &view.name, labels))
         })
         .collect();

@@ -47,6 +47,7 @@ const ON_THE_WAY: &[&str] = &[
     // The MailIssuer itself warns, and says more.
     certificate::ISSUER_NOT_READY,
     domain::CERTIFICATE_NOT_READY,
+    domain::COPY_PENDING,
     domain::ROLLING_OUT,
     domain::ROLLOUT_WAITING,
     domain::NOT_PROBED,

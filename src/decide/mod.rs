@@ -14,6 +14,8 @@ pub mod events;
 pub mod guard;
 pub mod issuer;
 pub mod jitter;
+pub mod system;
+pub mod trust_bundle;
 pub mod window;
 
 use k8s_openapi::jiff::Timestamp;

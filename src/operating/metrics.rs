@@ -109,6 +109,17 @@ pub struct EndpointSample {
     pub served: bool,
 }
 
+/// What is shown of one own anchor of a MailTrustBundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnchorSample {
+    /// SHA-256 over its DER, in lower-case hex.
+    pub fingerprint: String,
+    /// Its subject.
+    pub subject: String,
+    /// End of its validity, Unix seconds.
+    pub not_after: i64,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -200,6 +211,16 @@ impl Metrics {
         remove(&self.objects.endpoints, namespace, name);
     }
 
+    /// Sets the own anchors of a MailTrustBundle in place of those it had.
+    pub fn set_anchors(&self, namespace: &str, name: &str, anchors: Vec<AnchorSample>) {
+        put(&self.objects.anchors, namespace, name, anchors);
+    }
+
+    /// Removes the anchors of a deleted MailTrustBundle.
+    pub fn remove_anchors(&self, namespace: &str, name: &str) {
+        remove(&self.objects.anchors, namespace, name);
+    }
+
     /// The metrics as text of type [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -243,6 +264,7 @@ fn remove<T>(samples: &Samples<T>, namespace: &str, name: &str) {
 struct Objects {
     certificates: Samples<CertificateSample>,
     endpoints: Samples<Vec<EndpointSample>>,
+    anchors: Samples<Vec<AnchorSample>>,
 }
 
 /// Writes one gauge of every object; `None` leaves an object out.
@@ -283,6 +305,22 @@ impl Collector for Objects {
             "certificate_renewal_timestamp_seconds",
             "When the next renewal is due, Unix time",
             all().map(|(ns, n, s)| ([("namespace", ns), ("name", n)], s.renewal)),
+        )?;
+        let anchors = self.anchors.read().unwrap_or_else(PoisonError::into_inner);
+        let bundles =
+            anchors.iter().flat_map(|(ns, names)| names.iter().map(move |(n, a)| (ns.as_ref(), n.as_ref(), a)));
+        gauges(
+            &mut encoder,
+            "trust_anchor_not_after_timestamp_seconds",
+            "End of the validity of an own anchor of a MailTrustBundle, Unix time",
+            bundles.flat_map(|(ns, n, list)| {
+                list.iter().map(move |a| {
+                    let fingerprint = a.fingerprint.as_str();
+                    let labels =
+                        [("namespace", ns), ("name", n), ("subject", &a.subject), ("fingerprint", fingerprint)];
+                    (labels, Some(a.not_after))
+                })
+            }),
         )?;
         let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
         let domains =

@@ -39,6 +39,10 @@ pub struct OperatorSettings {
     /// Mail domain whose no-reply address is the contact of ACME accounts that name none [default: the MailDomain's own]
     #[arg(long, env = "MAILCERT_DEFAULT_DOMAIN", value_name = "DOMAIN", value_parser = domain)]
     pub default_domain: Option<String>,
+    /// Namespaces whose MailTrustBundles may write ConfigMaps into other namespaces, separated by commas; those of the
+    /// operator's own namespace always may
+    #[arg(long, env = "MAILCERT_TRUST_BUNDLES_FROM", value_name = "NAME,…", value_delimiter = ',', value_parser = label)]
+    pub trust_bundles_from: Vec<String>,
 
     /// Service in the operator's namespace that leads to --challenge-listen
     #[arg(long, env = "MAILCERT_CHALLENGE_SERVICE", value_name = "NAME", default_value = "mailcert-challenges", value_parser = label)]

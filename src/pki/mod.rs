@@ -22,6 +22,7 @@ pub mod keystore;
 pub mod names;
 pub mod outputs;
 mod pem_blocks;
+pub mod removed;
 pub mod sign;
 pub mod subject;
 #[cfg(test)]
@@ -41,7 +42,8 @@ pub use keystore::{KeystoreError, Password, PasswordError, Profile, keystore, tr
 pub use names::{NameError, UrlError, covers, host_of_url, to_ascii, to_ascii_email};
 pub use outputs::{Encoding, Outputs, Pair, Pkcs12, Previous, Written};
 pub use pem_blocks::PemError;
+pub use removed::{RemovedRoot, removed_root};
 pub use sign::{CaError, CaKeyPair, LeafSpec, SignError, self_signed};
 pub use subject::{Subject, SubjectError, SubjectSpec, Usage};
-pub use trust::{Anchors, ChainVerdict, judge_chain, judge_name, judge_path, mozilla_roots};
+pub use trust::{Anchors, ChainVerdict, judge_chain, judge_name, judge_path, mozilla_certificates, mozilla_roots};
 pub use validate::{Defect, Expected, validate_issued};

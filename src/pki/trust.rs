@@ -70,6 +70,15 @@ pub(super) fn mozilla_issuer(certificate: &Certificate) -> Option<Certificate> {
     MOZILLA_CERTIFICATES.iter().find(|root| certificate.signed_by(root).is_ok()).cloned()
 }
 
+/// The Mozilla roots, read. Kept in memory from the first time on.
+pub fn mozilla_certificates() -> &'static [Certificate] {
+    static READ: LazyLock<Vec<Certificate>> = LazyLock::new(|| {
+        let read = |der: &CertificateDer<'static>| Chain::from_ders(&[der]).ok().map(|chain| chain.leaf().clone());
+        mozilla_roots().iter().filter_map(read).collect()
+    });
+    &READ
+}
+
 /// Why a client refuses a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainVerdict {

@@ -12,7 +12,7 @@ pub fn good() -> Value {
 }
 
 const ONE_SOURCE: &str = "exactly one of issuerRef and import must be set";
-const ONE_CERTIFICATE: &str = "exactly one of ref and template must be set";
+const ONE_CERTIFICATE: &str = "exactly one of ref, template and disabled: true must be set";
 const ONE_WORKLOAD: &str = "exactly one of name and selector must be set";
 const INTERVAL: &str = "interval must be between 30s and 168h";
 
@@ -140,7 +140,10 @@ fn probes_come_in_measured_intervals() {
         ],
     );
     let made = Kube::new(cluster()).create_dry(&object("MailDomain", "good", &good())).unwrap();
-    assert_eq!(made["spec"]["probe"], json!({"interval": "3600s"}));
+    assert_eq!(
+        made["spec"]["probe"],
+        json!({"interval": "3600s", "perPod": false, "withoutSNI": false, "legacyNames": false})
+    );
     assert_eq!(made["spec"]["hostnames"], json!({}));
 }
 

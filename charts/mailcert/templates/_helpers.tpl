@@ -61,12 +61,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [mailcert.dev]
   resources: [maildomains, mailissuers]
   verbs: [list, watch]
-# A MailDomain's template becomes a MailCertificate.
+# A MailDomain's template becomes a MailCertificate; delete: one whose MailDomain is disabled.
 - apiGroups: [mailcert.dev]
   resources: [mailcertificates]
-  verbs: [list, watch, create, patch]
+  verbs: [list, watch, create, patch, delete]
+# Patch: the finalizer of one whose ConfigMaps go with it.
 - apiGroups: [mailcert.dev]
-  resources: [maildomains/status, mailcertificates/status, mailissuers/status]
+  resources: [mailtrustbundles]
+  verbs: [list, watch, patch]
+- apiGroups: [mailcert.dev]
+  resources: [maildomains/status, mailcertificates/status, mailissuers/status, mailtrustbundles/status]
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
@@ -92,6 +96,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [externaldns.k8s.io]
   resources: [dnsendpoints]
   verbs: [get, list, create, update, delete]
+{{- end }}
+{{- if .Values.trustBundles.enabled }}
+# Sources and targets of MailTrustBundles; delete: deletionPolicy Delete.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end }}
 {{- if .Values.reload.exec.enabled }}
 # Reloads in place. Patch: an annotation that has the kubelet bring a changed Secret in at once. Get: API servers before

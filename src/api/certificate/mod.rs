@@ -39,6 +39,7 @@ pub use status::{
     selectable = ".spec.issuerRef.name",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name of a MailCertificate has at most 63 characters"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.active) || self.spec.secretName == oldSelf.spec.secretName").message("secretName cannot change while a certificate is active in it: pods mount that Secret. Make a second MailCertificate with the new secretName, move the pods, then delete this one"),
+    validation = Rule::new("!has(oldSelf.spec.system) || !oldSelf.spec.system || (has(self.spec.system) && self.spec.system) || !has(oldSelf.status) || !has(oldSelf.status.dependents)").message("system cannot be turned off while MailDomains depend on the system certificate (status.dependents): give them certificates of their own, or make another MailCertificate with system: true and delete this one"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuerRef.name"),
@@ -80,6 +81,10 @@ pub struct MailCertificateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub common_name: Option<String>,
+    /// Makes this the namespace's system certificate: the one that serves every MailDomain whose own certificate is
+    /// `disabled`. One in a namespace; of several the oldest has the role. While MailDomains depend on it, it is not deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub system: bool,
     /// Key, validity, renewal and what else can have a default.
     #[serde(flatten)]
     pub options: CertificateOptions,

@@ -75,6 +75,9 @@ pub struct MailCertificateStatus {
     /// The revocation that was asked for last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+    /// The MailDomains that depend on it as the namespace's system certificate, at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<String>,
     /// What the Secret's outputs were made from, where some need more than the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<OutputsStatus>,

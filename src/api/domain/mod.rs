@@ -58,7 +58,7 @@ pub struct MailDomainSpec {
     /// Further host names.
     #[serde(default)]
     pub hostnames: Hostnames,
-    /// The certificate: one of this MailDomain's own, or one that exists.
+    /// The certificate: one of this MailDomain's own, one that exists, or the namespace's system certificate.
     pub certificate: DomainCertificate,
     /// What listens, and where. Each one is probed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -94,7 +94,9 @@ pub struct Hostnames {
 
 /// Where the certificate comes from.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.ref) != has(self.template)").message("exactly one of ref and template must be set"))]
+#[x_kube(validation = Rule::new("[has(self.ref), has(self.template), has(self.disabled) && self.disabled].filter(x, x).size() == 1").message("exactly one of ref, template and disabled: true must be set"))]
+#[x_kube(validation = Rule::new("!has(self.secretName) || (has(self.disabled) && self.disabled)").message("secretName goes with disabled only; a template has its own").field_path(".secretName"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.disabled) || !oldSelf.disabled || !has(self.disabled) || !self.disabled || (has(self.secretName) ? self.secretName : '') == (has(oldSelf.secretName) ? oldSelf.secretName : '')").message("secretName cannot change while the certificate is disabled: pods mount that Secret"))]
 #[serde(rename_all = "camelCase")]
 pub struct DomainCertificate {
     /// A MailCertificate of the same namespace, which others may use as well.
@@ -104,6 +106,16 @@ pub struct DomainCertificate {
     /// URL's host, every endpoint's host, `hostnames` and the template's own dnsNames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<CertificateTemplate>,
+    /// `true`: no certificate of this MailDomain's own. Its former one is removed, and the namespace's system certificate
+    /// (a MailCertificate with `system: true`) serves in its place; the Secret that pods mount holds a copy of it from then on.
+    /// Nothing is removed before that copy is in place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// With `disabled`: the Secret for the copy. Default: the Secret of the former certificate, else
+    /// `<name of the MailDomain>-tls`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME_PATTERN))]
+    pub secret_name: Option<String>,
 }
 
 /// A MailCertificate of the same namespace.
@@ -238,6 +250,12 @@ pub struct DomainCertificateStatus {
     pub name: String,
     /// The Secret that pods mount.
     pub secret_name: String,
+    /// Whether it is the namespace's system certificate, of which the Secret holds a copy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub system: bool,
+    /// The copy, as it was written or last read: the same versions need no second look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyStatus>,
     /// SHA-256 over the active leaf's DER, in lower-case hex.
     #[serde(default, rename = "fingerprintSHA256", skip_serializing_if = "Option::is_none")]
     pub fingerprint_sha256: Option<String>,
@@ -247,4 +265,14 @@ pub struct DomainCertificateStatus {
     /// Since when it has not been served by every endpoint. Not set while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unserved_since: Option<Time>,
+}
+
+/// The copy of the system certificate's Secret.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyStatus {
+    /// The resourceVersion of the system certificate's Secret.
+    pub source_resource_version: String,
+    /// The resourceVersion of the copy.
+    pub resource_version: String,
 }

@@ -229,6 +229,10 @@ pub enum Action {
         /// Why.
         reason: RevocationReason,
     },
+    /// Put the finalizer of a system certificate on: MailDomains depend on it. Brings [`Fact::Held`](super::Fact::Held).
+    Hold,
+    /// Take it off: none does. Brings [`Fact::Held`](super::Fact::Held).
+    Release,
     /// Put a self-signed certificate in place until one is issued.
     WriteTemporary {
         /// The key to make.
@@ -288,6 +292,8 @@ impl fmt::Display for Action {
             Self::Download { url, .. } => write!(f, "fetch the certificate of the ACME order {url}"),
             Self::FetchRenewalInfo { certificate_id } => write!(f, "ask when to renew certificate {certificate_id}"),
             Self::Revoke { reason, .. } => write!(f, "revoke the active certificate: {}", reason.as_str()),
+            Self::Hold => write!(f, "hold it back from deletion: MailDomains depend on it"),
+            Self::Release => write!(f, "no longer hold it back from deletion"),
             Self::WriteTemporary { .. } => write!(f, "put a self-signed certificate in place"),
             Self::CreateRequest { name, .. } => write!(f, "create CertificateRequest {name}"),
             Self::LookAtRequest { name } => write!(f, "look at CertificateRequest {name}"),

@@ -69,6 +69,10 @@ fn secret_is_lost(look: &Look<'_>) -> Option<Trigger> {
         SecretView::Absent => {
             bad(reason::SECRET_MISSING, format!("the Secret {name} is gone and no copy of its key is kept"))
         }
+        SecretView::Copy { .. } => bad(
+            reason::SECRET_MISSING,
+            format!("the Secret {name} holds a copy of the system certificate, and no copy of this one's key is kept"),
+        ),
         SecretView::Ours(secret) if !look.state.holds_active(secret) => {
             let why = secret.content.as_ref().err().map_or("it holds another certificate", String::as_str);
             bad(reason::SECRET_DAMAGED, format!("the Secret {name} was changed ({why}) and no copy of its key is kept"))

@@ -167,7 +167,11 @@ pub(super) fn kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<P
     match &state.world.secret {
         SecretView::Unchanged => Err(Box::new(Step::act(vec![Action::ReadSecret]))),
         SecretView::Ours(secret) => Ok(secret.content.as_ref().ok().map(|pair| pair.key.clone()).filter(fits)),
-        SecretView::NotRead | SecretView::Absent | SecretView::Foreign(_) | SecretView::Temporary(_) => Ok(None),
+        SecretView::NotRead
+        | SecretView::Absent
+        | SecretView::Foreign(_)
+        | SecretView::Temporary(_)
+        | SecretView::Copy { .. } => Ok(None),
     }
 }
 

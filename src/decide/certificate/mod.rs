@@ -21,6 +21,7 @@ mod repair;
 mod revocation;
 mod state;
 mod status;
+mod system;
 mod temporary;
 #[cfg(test)]
 mod tests;
@@ -78,9 +79,14 @@ impl Step {
 
 /// What to do next about a MailCertificate, and its status once that is done.
 pub fn decide(world: &World) -> Decision<Action, MailCertificateStatus> {
+    if let Some(step) = system::last_step(world) {
+        let status = world.object.status.clone().unwrap_or_default();
+        return Decision { actions: step.actions, status, wake: None };
+    }
     let mut state = State::fold(world);
     let mut step = next(&mut state);
     outputs::prepare(&state, &mut step);
+    step.actions.splice(0..0, system::finalizer(world));
     if step.actions.is_empty() {
         acme::clean_up(&mut state, &mut step);
         cert_manager::clean_up(&mut state, &mut step);
@@ -114,6 +120,7 @@ fn next(state: &mut State<'_>) -> Step {
     match &world.secret {
         SecretView::Foreign(message) => return Step::blocked(reason::SECRET_CONFLICT, message.clone()),
         SecretView::NotRead => return Step::act(vec![Action::ReadSecret]),
+        SecretView::Copy { stays: true, .. } => return Step::default(),
         // Labels and annotations asked for may have changed with the spec.
         // So may what PKCS#12 stores are made from.
         SecretView::Unchanged
@@ -121,7 +128,11 @@ fn next(state: &mut State<'_>) -> Step {
         {
             return Step::act(vec![Action::ReadSecret]);
         }
-        SecretView::Unchanged | SecretView::Absent | SecretView::Ours(_) | SecretView::Temporary(_) => {}
+        SecretView::Unchanged
+        | SecretView::Absent
+        | SecretView::Ours(_)
+        | SecretView::Temporary(_)
+        | SecretView::Copy { .. } => {}
     }
     if let Some(step) = temporary::step(state, &wanted).or_else(|| repair::step(state)) {
         return step;
@@ -199,6 +210,7 @@ impl State<'_> {
         match &self.world.secret {
             SecretView::Ours(secret) => Some(secret.resource_version.clone()),
             SecretView::Temporary(temporary) => temporary.secret_resource_version.clone(),
+            SecretView::Copy { resource_version, .. } => Some(resource_version.clone()),
             SecretView::Unchanged => self.active.as_ref().and_then(|a| a.secret_resource_version.clone()),
             SecretView::Absent | SecretView::NotRead | SecretView::Foreign(_) => None,
         }

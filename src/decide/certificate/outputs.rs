@@ -52,6 +52,7 @@ pub fn listed(view: &SecretView) -> BTreeSet<String> {
         SecretView::Ours(secret) => secret.outputs.clone(),
         // All of it is ours, and made for a key that nobody is to use any more.
         SecretView::Temporary(_) => all_names(),
+        SecretView::Copy { outputs, .. } => outputs.clone(),
         SecretView::Unchanged | SecretView::NotRead | SecretView::Absent | SecretView::Foreign(_) => BTreeSet::new(),
     }
 }

@@ -13,7 +13,7 @@ use crate::decide::backoff::{self, Pace};
 pub fn step(state: &State<'_>) -> Option<Step> {
     let active = state.active.as_ref()?;
     let own = match &state.world.secret {
-        SecretView::Absent => None,
+        SecretView::Absent | SecretView::Copy { .. } => None,
         SecretView::Ours(secret) if !state.holds_active(secret) => {
             secret.content.as_ref().ok().map(|pair| (pair.clone(), secret.origin.clone()))
         }

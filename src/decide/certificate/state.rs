@@ -243,7 +243,9 @@ impl<'a> State<'a> {
     fn take_in_secret(&mut self, view: &SecretView) {
         match view {
             SecretView::Temporary(temporary) => self.temporary = Some(temporary.clone()),
-            SecretView::Absent | SecretView::Ours(_) | SecretView::Foreign(_) => self.temporary = None,
+            SecretView::Absent | SecretView::Ours(_) | SecretView::Foreign(_) | SecretView::Copy { .. } => {
+                self.temporary = None;
+            }
             SecretView::Unchanged | SecretView::NotRead => {}
         }
         let SecretView::Ours(secret) = view else { return };

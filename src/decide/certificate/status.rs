@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::checks::{self, Trigger};
 use super::state::State;
 use super::world::SecretView;
-use super::{Action, Step, renewal_info, temporary, wanted};
+use super::{Action, Step, renewal_info, system, temporary, wanted};
 use crate::api::certificate::{Finding, MailCertificateStatus};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
@@ -30,6 +30,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
             false => conditions.reconciling(reason, message),
         }
     }
+    system::say(&state, &mut conditions);
     let wake = wake(&state, &step, renewal);
     let status = MailCertificateStatus {
         observed_generation: generation,
@@ -53,6 +54,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         findings: state.findings,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
+        dependents: system::dependents(state.world),
         outputs: state.outputs,
         repairs: state.repairs,
     };

@@ -8,11 +8,11 @@ use crate::api::reasons::{condition, domain as reason};
 use crate::decide::conditions::{State, find};
 use crate::pki::{covers, to_ascii};
 
-use super::first_three;
 use super::names::{Names, desired, same_spec};
 use super::status::Said;
 use super::verdict::Expected;
 use super::world::{Action, CertificateView, World};
+use super::{fallback, first_three};
 
 /// What is there of a certificate.
 pub(super) struct Certificate<'a> {
@@ -20,6 +20,12 @@ pub(super) struct Certificate<'a> {
     object: Option<&'a MailCertificate>,
     /// The active revision, valid or not.
     pub active: Option<&'a Revision>,
+    /// The Secret that pods mount.
+    pub secret: &'a str,
+    /// Whether that Secret holds it, or will without our doing.
+    pub is_mounted: bool,
+    /// Why pods do not get the system certificate that they should get.
+    why_not: Option<Said>,
     own: bool,
     now: Timestamp,
 }
@@ -28,11 +34,21 @@ impl<'a> Certificate<'a> {
     pub fn of(world: &'a World) -> Self {
         let object = match &world.certificate {
             CertificateView::Found(certificate) => Some(certificate.as_ref()),
-            CertificateView::NotFound { .. } | CertificateView::Conflict { .. } => None,
+            CertificateView::NotFound { .. } | CertificateView::Conflict { .. } | CertificateView::NoSystem { .. } => {
+                None
+            }
+        };
+        let fallback = world.fallback.as_ref().filter(|f| !f.is_ending);
+        let secret = match (fallback, object) {
+            (Some(fallback), _) => &fallback.secret,
+            (None, Some(object)) => &object.spec.secret_name,
+            (None, None) => "",
         };
         let active = object.and_then(|c| c.status.as_ref()).and_then(|s| s.active.as_ref());
         let own = world.object.spec.certificate.template.is_some();
-        Self { view: &world.certificate, object, active, own, now: world.now }
+        let is_mounted = fallback.is_none_or(|f| f.own.is_some() || f.is_in_place());
+        let why_not = fallback::trouble(world);
+        Self { view: &world.certificate, object, active, secret, is_mounted, why_not, own, now: world.now }
     }
 
     /// The active revision, unless it has expired or is not valid yet.
@@ -48,7 +64,9 @@ impl<'a> Certificate<'a> {
     pub fn name(&self) -> String {
         match self.view {
             CertificateView::Found(certificate) => certificate.name_any(),
-            CertificateView::NotFound { name } | CertificateView::Conflict { name, .. } => name.clone(),
+            CertificateView::NotFound { name }
+            | CertificateView::Conflict { name, .. }
+            | CertificateView::NoSystem { name } => name.clone(),
         }
     }
 
@@ -62,7 +80,7 @@ impl<'a> Certificate<'a> {
         let object = self.object?;
         Some(Expected {
             certificate: object.metadata.name.as_deref().unwrap_or_default(),
-            secret: &object.spec.secret_name,
+            secret: self.secret,
             active: self.active?,
             previous: object.status.as_ref().map(|s| s.previous.as_slice()).unwrap_or_default(),
         })
@@ -71,12 +89,15 @@ impl<'a> Certificate<'a> {
     /// Why the certificate is no good, if it is not.
     pub fn trouble(&self) -> Option<Said> {
         let name = self.name();
+        if self.why_not.is_some() {
+            return self.why_not.clone();
+        }
         let Some(object) = self.object else { return Some(self.absent(&name)) };
         let not_ready = |message: String| Some(Said::new(State::False, reason::CERTIFICATE_NOT_READY, message));
         let conditions = object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
         let ready = find(conditions, condition::READY);
         let its_words = ready.filter(|c| c.status != "True").map(|c| format!(": {}", c.message)).unwrap_or_default();
-        let secret = &object.spec.secret_name;
+        let secret = self.secret;
         let stalled = find(conditions, condition::STALLED).is_some_and(|c| c.status == "True");
         let trouble = match (self.active, ready) {
             (None, None) => not_ready(format!("MailCertificate {name}: nothing has been issued yet")),
@@ -171,7 +192,7 @@ impl<'a> Certificate<'a> {
             "{} {verb} not in the certificate of MailCertificate {} (Secret {}){advice}",
             first_three(missing, ", "),
             object.name_any(),
-            object.spec.secret_name,
+            self.secret,
         );
         Said::new(State::False, reason::NAME_MISSING, message).stalled_if(!is_coming && !self.own)
     }
@@ -203,7 +224,7 @@ pub(super) fn apply(world: &World, names: &Names) -> Option<Action> {
     let spec = desired(&world.object, names).ok()?;
     let is_wanted = match &world.certificate {
         CertificateView::NotFound { .. } => true,
-        CertificateView::Conflict { .. } => false,
+        CertificateView::Conflict { .. } | CertificateView::NoSystem { .. } => false,
         CertificateView::Found(c) => c.metadata.deletion_timestamp.is_none() && !same_spec(&c.spec, &spec),
     };
     is_wanted.then(|| Action::ApplyCertificate { name: world.object.name_any(), spec: Box::new(spec) })

@@ -15,6 +15,7 @@ pub mod workload;
 pub mod world;
 
 mod certificate;
+pub mod fallback;
 mod in_place;
 mod probes;
 mod rollout;
@@ -46,13 +47,17 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let certificate = Certificate::of(world);
     let mut actions = Vec::new();
     actions.extend(certificate::apply(world, &names));
+    actions.extend(fallback::actions(world));
     let mut rollout = Rollout::of(world, &certificate);
     let is_paused = rollout.is_rolling() || !rollout.actions.is_empty();
     actions.append(&mut rollout.actions);
     let targets = Targets::of(world, &names, &certificate);
     let judgements: Vec<_> = targets.list.iter().map(|t| probes::judgement(world, &certificate, t)).collect();
     let probes = probes::Plan::of(world, &targets.list, &certificate, &judgements, is_paused);
-    actions.extend(probes.due().map(Action::Probe));
+    // What endpoints serve before the copy is in place is not worth a look.
+    if !actions.iter().any(|a| matches!(a, Action::CopySystem { .. })) {
+        actions.extend(probes.due().map(Action::Probe));
+    }
     let wake = wake(world, &certificate, &rollout, &probes);
     let status = status::status(world, &names, &certificate, rollout, targets, judgements);
     let tlsa = tlsa::Plan::of(world, &names, &certificate, &status.endpoints);
@@ -73,7 +78,9 @@ fn wake(
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
-    dates.chain(permission).chain(rollout.wake).chain(probes.wake()).min().map(|at| at.max(later(world.now, second)))
+    let overtaken = world.done.overtaken.then(|| later(world.now, SignedDuration::from_secs(2)));
+    let others = permission.into_iter().chain(overtaken).chain(rollout.wake).chain(probes.wake());
+    dates.chain(others).min().map(|at| at.max(later(world.now, second)))
 }
 
 impl World {
@@ -90,6 +97,10 @@ impl World {
                     old.found = view.found;
                 }
             }
+            Fact::Copied(copy) => self.learn_fallback(|f| f.copy = fallback::CopyView::Current(copy)),
+            Fact::CopyOvertaken => self.done.overtaken = true,
+            Fact::SecretRemoved(name) => self.learn_fallback(|f| f.leftovers.retain(|l| *l != name)),
+            Fact::CertificateRemoved => self.learn_fallback(|f| f.own = None),
             Fact::Nudged(uid) => {
                 self.done.nudged.insert(uid);
             }
@@ -101,6 +112,17 @@ impl World {
             }
             Fact::Probed { key, at, result } => probes::learn(self, key, at, result),
             Fact::Tlsa(outcome) => self.tlsa.learn(outcome),
+        }
+    }
+}
+
+impl World {
+    /// What becomes of the copy decides which certificate is in use.
+    fn learn_fallback(&mut self, change: impl FnOnce(&mut fallback::Fallback)) {
+        let Some(fallback) = &mut self.fallback else { return };
+        change(fallback);
+        if !fallback.is_ending {
+            self.certificate = fallback.in_use(&self.object);
         }
     }
 }

@@ -153,6 +153,7 @@ pub(super) fn desired(domain: &MailDomain, names: &Names) -> Result<MailCertific
         dns_names: names.wanted.iter().cloned().collect(),
         legacy_dns_names: names.legacy.clone(),
         common_name: None,
+        system: false,
         options: template.options.clone(),
     })
 }

@@ -140,6 +140,12 @@ impl<'a> Walk<'a, '_> {
             status.message = Some(format!("it is not {what} for a certificate that is not valid now"));
             return;
         }
+        if !self.certificate.is_mounted {
+            // A pod that is restarted before its Secret has the certificate would start with another one.
+            status.state = RolloutState::RollingOut;
+            status.message = Some("its Secret gets the system certificate first".to_owned());
+            return;
+        }
         if let Some(decider) = wanted.decider {
             let its = decider.status.as_ref().filter(|s| s.certificate.as_ref() == Some(&wanted.value));
             status.state = its.map_or(RolloutState::RollingOut, |s| s.state);

@@ -35,11 +35,13 @@ impl Sharer {
     /// What another MailDomain has to do with the workload of that title. `None` while it has no certificate.
     pub fn of(other: &MailDomain, certificate: &MailCertificate, title: &str, reloads: Vec<Reload>) -> Option<Self> {
         let active = certificate.status.as_ref()?.active.as_ref()?;
+        let used = other.status.as_ref().and_then(|s| s.certificate.as_ref());
+        let copy = used.filter(|c| c.system && c.name == certificate.name_any()).map(|c| &c.secret_name);
         let entry = |s: &&WorkloadStatus| s.workload == title;
         Some(Self {
             name: other.name_any(),
             created: other.creation_timestamp().map(|t| t.0),
-            secret: certificate.spec.secret_name.clone(),
+            secret: copy.unwrap_or(&certificate.spec.secret_name).clone(),
             fingerprint: active.fingerprint_sha256.clone(),
             valid: (active.not_before.0, active.not_after.0),
             reloads,
@@ -73,7 +75,8 @@ impl<'a> Wanted<'a> {
     /// `None` while this MailDomain has no certificate.
     pub fn of(world: &'a World, certificate: &Certificate<'_>, view: &'a WorkloadView) -> Option<Self> {
         let active = certificate.active?;
-        let secret = certificate.object()?.spec.secret_name.clone();
+        certificate.object()?;
+        let secret = certificate.secret.to_owned();
         let own =
             Member { secret, fingerprint: active.fingerprint_sha256.clone(), is_valid: certificate.valid().is_some() };
         let mut members = vec![own];

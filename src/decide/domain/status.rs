@@ -8,6 +8,7 @@ use crate::api::reasons::{condition, dns as dns_reason, domain as reason, endpoi
 use crate::decide::conditions::{Conditions, State};
 
 use super::certificate::Certificate;
+use super::fallback::CopyView;
 use super::names::Names;
 use super::rollout::Rollout;
 use super::targets::Targets;
@@ -149,6 +150,7 @@ fn is_under_way(ready: &Said) -> bool {
     let reasons = [
         reason::CERTIFICATE_NOT_READY,
         reason::CERTIFICATE_NOT_FOUND,
+        reason::COPY_PENDING,
         reason::NAME_MISSING,
         reason::ROLLING_OUT,
         reason::ROLLOUT_WAITING,
@@ -158,15 +160,25 @@ fn is_under_way(ready: &Said) -> bool {
 }
 
 fn certificate_status(world: &World, certificate: &Certificate<'_>, served: &Said) -> Option<DomainCertificateStatus> {
-    let object = certificate.object()?;
-    let fingerprint = certificate.active.map(|r| r.fingerprint_sha256.clone());
     let old = world.object.status.as_ref().and_then(|s| s.certificate.as_ref());
+    let fallback = world.fallback.as_ref().filter(|f| !f.is_ending);
+    if certificate.object().is_none() {
+        // Which Secret pods mount is not forgotten while there is nothing to put into it.
+        return old.filter(|_| fallback.is_some()).cloned();
+    }
+    let copy = fallback.and_then(|f| match &f.copy {
+        CopyView::Current(copy) => Some(copy.clone()),
+        _ => None,
+    });
+    let fingerprint = certificate.active.map(|r| r.fingerprint_sha256.clone());
     let since = old.filter(|o| o.fingerprint_sha256 == fingerprint).and_then(|o| o.unserved_since.clone());
     let is_counted = fingerprint.is_some() && served.state != State::True && served.reason != reason::NO_ENDPOINTS;
     Some(DomainCertificateStatus {
         unserved_since: is_counted.then(|| since.unwrap_or_else(|| whole_second(world.now))),
         name: certificate.name(),
-        secret_name: object.spec.secret_name.clone(),
+        secret_name: certificate.secret.to_owned(),
+        system: fallback.is_some_and(|f| f.own.is_none() || f.is_in_place()),
+        copy,
         fingerprint_sha256: fingerprint,
         not_after: certificate.active.map(|r| r.not_after.clone()),
     })

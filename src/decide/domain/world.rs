@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::fallback::Fallback;
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
-use crate::api::domain::{MailDomain, ProxyProtocol, Reload, ServedAlgorithm, WorkloadKind};
+use crate::api::domain::{CopyStatus, MailDomain, ProxyProtocol, Reload, ServedAlgorithm, WorkloadKind};
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::pki::{Anchors, Chain, PemLimits};
 
@@ -28,6 +29,8 @@ pub struct World {
     pub now: Timestamp,
     /// Its MailCertificate.
     pub certificate: CertificateView,
+    /// The copy of the system certificate, where this MailDomain has none of its own, or had none until now.
+    pub fallback: Option<Fallback>,
     /// The workloads that it names, selectors resolved, each one once.
     pub workloads: Vec<WorkloadView>,
     /// The PodDisruptionBudgets of the namespace, where they are to be respected.
@@ -52,6 +55,7 @@ impl World {
             object,
             now,
             certificate,
+            fallback: None,
             workloads: Vec::new(),
             budgets: Budgets::NotAsked,
             looks: BTreeMap::new(),
@@ -74,6 +78,8 @@ pub fn anchors(ca_crt: Option<&[u8]>) -> Anchors {
 pub struct Done {
     /// The MailCertificate was written.
     pub applied: bool,
+    /// Somebody else wrote the Secret that was to get a copy: look again.
+    pub overtaken: bool,
     /// Workloads that were restarted.
     pub rolled: BTreeSet<(WorkloadKind, String)>,
     /// Endpoints that were looked at.
@@ -100,6 +106,11 @@ pub enum CertificateView {
         name: String,
         /// Who controls it (`MailDomain/other`), if anybody does.
         owner: Option<String>,
+    },
+    /// The MailDomain's certificate is disabled, and the namespace has no system certificate.
+    NoSystem {
+        /// The MailDomain's name.
+        name: String,
     },
     /// It exists, and this MailDomain may use it.
     Found(Arc<MailCertificate>),
@@ -314,6 +325,32 @@ pub enum Action {
         /// The annotation's value.
         value: String,
     },
+    /// Copy the system certificate's Secret: everything in one update, to the resourceVersions that must still hold. Brings
+    /// [`Fact::Copied`] or [`Fact::CopyOvertaken`].
+    CopySystem {
+        /// The system certificate.
+        certificate: String,
+        /// Its Secret.
+        from: String,
+        /// The resourceVersion that it must have.
+        source: String,
+        /// The Secret to write.
+        to: String,
+        /// The resourceVersion that it must have; none: it must not exist.
+        over: Option<String>,
+    },
+    /// Delete the Secret of a revision of the former certificate. Brings [`Fact::SecretRemoved`].
+    RemoveSecret {
+        /// Its name.
+        name: String,
+    },
+    /// Delete the former certificate. Brings [`Fact::CertificateRemoved`].
+    RemoveCertificate {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
     /// Give a pod an annotation: its kubelet then looks at it at once, and brings changed Secrets in. Brings
     /// [`Fact::Nudged`].
     Nudge {
@@ -366,6 +403,14 @@ pub enum Fact {
     CertificateApplied(Arc<MailCertificate>),
     /// The workload as the API server has it now. What others want of it is kept from before.
     Rolled(WorkloadView),
+    /// The copy as it was written.
+    Copied(CopyStatus),
+    /// Somebody else wrote one of the Secrets meanwhile.
+    CopyOvertaken,
+    /// The Secret is gone.
+    SecretRemoved(String),
+    /// The former certificate is gone.
+    CertificateRemoved,
     /// The kubelet was asked to look at the pod with this UID, if that could be done.
     Nudged(String),
     /// What the certificate file in a pod holds.
@@ -406,6 +451,11 @@ impl fmt::Display for Action {
                 write!(f, "write MailCertificate {name} for {}", spec.dns_names.join(", "))
             }
             Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
+            Self::CopySystem { certificate, to, .. } => {
+                write!(f, "copy the system certificate, MailCertificate {certificate}, to Secret {to}")
+            }
+            Self::RemoveSecret { name } => write!(f, "delete Secret {name} of the former certificate"),
+            Self::RemoveCertificate { name, .. } => write!(f, "delete the former MailCertificate {name}"),
             Self::Nudge { pod, .. } => write!(f, "have the kubelet look at pod {pod}"),
             Self::Read { pod, secret, .. } => write!(f, "read what has arrived of Secret {secret} in pod {pod}"),
             Self::Reload { pod, steps, .. } => write!(f, "reload pod {pod} in {} steps", steps.len()),

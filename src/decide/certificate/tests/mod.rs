@@ -16,4 +16,5 @@ mod renewal_info;
 mod revocation;
 mod secret;
 mod stuck;
+mod system;
 mod temporary;

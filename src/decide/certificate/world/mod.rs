@@ -34,6 +34,8 @@ pub struct World {
     pub rival: Option<String>,
     /// What the operator is not allowed to do here, and which binding to create.
     pub forbidden: Option<String>,
+    /// Its part as the namespace's system certificate.
+    pub system: SystemView,
     /// The issuer that the spec names.
     pub issuer: IssuerView,
     /// The active Secret.
@@ -52,9 +54,20 @@ pub struct World {
     pub learnt: Learnt,
 }
 
+/// A MailCertificate's part as the namespace's system certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SystemView {
+    /// The MailCertificate that has the role, when it is another one.
+    pub holder: Option<String>,
+    /// The MailDomains that depend on this one, by name; those being deleted left out.
+    pub dependents: Vec<String>,
+}
+
 /// What acting has brought to light in this pass.
 #[derive(Clone, Debug, Default)]
 pub struct Learnt {
+    /// Whether the finalizer of a system certificate is on it now.
+    pub held: Option<bool>,
     /// A certificate that was issued and is not stored yet.
     pub fresh: Option<Fresh>,
     /// The revision that was written to the active Secret, and the Secret's new resourceVersion.
@@ -158,6 +171,8 @@ pub enum Fact {
     Request(Option<RequestView>),
     /// A cert-manager request was deleted.
     RequestDeleted,
+    /// The finalizer of a system certificate was put on (`true`) or taken off.
+    Held(bool),
     /// Somebody else wrote it meanwhile.
     Overtaken,
     /// The step failed.
@@ -306,6 +321,7 @@ impl World {
             Fact::Request(view) => learnt.request = Some(view),
             // What it showed last is still to be judged: a deletion follows the judgement.
             Fact::RequestDeleted => learnt.deleted_request = true,
+            Fact::Held(is_held) => learnt.held = Some(is_held),
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }

@@ -21,6 +21,15 @@ pub enum SecretView {
     Ours(ActiveSecret),
     /// It is this MailCertificate's, and holds a self-signed certificate until one is issued.
     Temporary(Temporary),
+    /// It holds a copy of the system certificate, for the MailDomain that this MailCertificate belongs to.
+    Copy {
+        /// Precondition of the next write.
+        resource_version: String,
+        /// The keys of the system certificate's outputs.
+        outputs: BTreeSet<String>,
+        /// The MailDomain's certificate is disabled: the copy stays, and this MailCertificate is about to go.
+        stays: bool,
+    },
 }
 
 /// The active Secret, read.

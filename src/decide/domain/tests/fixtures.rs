@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api::certificate::{MailCertificate, MailCertificateStatus, Revision};
-use crate::api::domain::{MailDomain, MailDomainStatus, WorkloadKind};
+use crate::api::domain::{CopyStatus, MailDomain, MailDomainStatus, WorkloadKind};
 use crate::decide::Decision;
 use crate::decide::domain::world::{
     Action, CertificateView, Fact, FoundWorkload, LookFailure, PodView, Progress, Reading, SecretUse, Served, Sharer,
@@ -263,6 +263,12 @@ impl Outside {
                 view.kind = *kind;
                 Fact::Rolled(view)
             }
+            Action::CopySystem { source, .. } => Fact::Copied(CopyStatus {
+                source_resource_version: source.clone(),
+                resource_version: "copied".to_owned(),
+            }),
+            Action::RemoveSecret { name } => Fact::SecretRemoved(name.clone()),
+            Action::RemoveCertificate { .. } => Fact::CertificateRemoved,
             Action::Nudge { uid, .. } => Fact::Nudged(uid.clone()),
             Action::Read { uid, secret, .. } => {
                 Fact::Read { uid: uid.clone(), secret: secret.clone(), result: self.arrived.clone() }

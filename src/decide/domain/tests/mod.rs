@@ -1,6 +1,7 @@
 //! Tables and properties of the decisions about a MailDomain.
 
 mod conditions;
+mod fallback;
 pub(super) mod fixtures;
 mod hold;
 mod in_place;
