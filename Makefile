@@ -12,17 +12,23 @@ N ?= 1000
 N_ACME ?= 200
 # Where the demo's cluster lives. A short path: sockets lie below it.
 DEMO ?= /tmp/mailcert-demo
+# Fuzzing: the tool, its targets, and seconds for each of them.
+FUZZ := $(MAILCERT_CACHE)/cargo-fuzz/bin/cargo-fuzz
+FUZZ_TARGETS := pem pkcs8 pkcs12 certificate import
+FUZZ_SECONDS ?= 12
+RUN_FUZZ := PATH=$(MAILCERT_CACHE)/cargo-fuzz/bin:$$PATH CARGO_TARGET_DIR=$(MAILCERT_CACHE)/fuzz-target $(CARGO) +nightly fuzz
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools images generate lint bench bench-rollout simulate-year demo demo-shell demo-down
+.PHONY: help test test-fast packages tools vectors images fuzz fuzz-if-possible generate lint bench bench-rollout simulate-year demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## Prepare what is missing, then run every test (those with pods need root on Linux)
 	$(CARGO) test --workspace --locked --no-run
-	@$(MAKE) --no-print-directory packages tools images TESTENV=$(CARGO_TARGET_DIR)/debug/testenv
+	@$(MAKE) --no-print-directory packages tools vectors images TESTENV=$(CARGO_TARGET_DIR)/debug/testenv
 	$(CARGO) test --workspace --locked
+	@$(MAKE) --no-print-directory fuzz-if-possible
 
 test-fast: ## Run the tests that need no server
 	$(CARGO) test --workspace --locked --lib
@@ -33,8 +39,29 @@ packages: ## Install the Debian packages that are missing (as root; others are t
 tools: ## Build the servers that are missing (about 20 min with empty caches, else nothing)
 	@$(TESTENV) tools >/dev/null
 
+vectors: packages ## Download the published test vectors that are missing (56 MB, else nothing)
+	@$(TESTENV) vectors >/dev/null || [ "$(CI)" != true ]
+
 images: packages ## Make the images that are missing (a few minutes, else nothing; as root)
 	@if [ "$$(id -u)" = 0 ]; then $(TESTENV) images >/dev/null || [ "$(CI)" != true ]; fi
+
+fuzz: $(FUZZ) ## Fuzz every parser of what strangers made, a minute in all (the first build takes minutes)
+	@# Unoptimised: overflows are caught. Finds go to the cache's corpus, crashes to fuzz/artifacts.
+	@cd fuzz && $(RUN_FUZZ) build --dev --sanitizer none
+	@cd fuzz && for target in $(FUZZ_TARGETS); do \
+		mkdir -p $(MAILCERT_CACHE)/fuzz/$$target && \
+		$(RUN_FUZZ) run --dev --sanitizer none $$target $(MAILCERT_CACHE)/fuzz/$$target corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=16384 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
+# With CI=true it has to be possible.
+fuzz-if-possible:
+	@if rustup run nightly rustc --version >/dev/null 2>&1; then $(MAKE) --no-print-directory fuzz; \
+	else echo 'left out: fuzzing needs the nightly toolchain (rustup toolchain install nightly)'; [ "$(CI)" != true ]; fi
+
+$(FUZZ):
+	CARGO_TARGET_DIR=$(MAILCERT_CACHE)/cargo-fuzz/target $(CARGO) install --locked --version 0.13.2 --root $(MAILCERT_CACHE)/cargo-fuzz cargo-fuzz
+	rm -rf $(MAILCERT_CACHE)/cargo-fuzz/target
 
 generate: tools ## Write what is generated from the code: CRDs, install.yaml, reference
 	UPDATE=1 $(CARGO) test --locked --test generated

@@ -162,8 +162,8 @@ pub enum LinkError {
     /// The signature algorithm is outdated, unknown, or none that the issuer's kind of key makes.
     #[error("its signature algorithm is outdated, unknown, or not one for the next one's key")]
     Algorithm,
-    /// The issuer is no CA.
-    #[error("the next one is not a CA")]
+    /// The issuer is no CA, or its key usage forbids it to sign certificates.
+    #[error("the next one is not a CA, or must not sign certificates")]
     NotCa,
 }
 
@@ -265,7 +265,7 @@ impl Certificate {
         self.self_issued && self.verify_signature(self).is_ok()
     }
 
-    /// Checks that `issuer` signed this certificate: names byte by byte, CA flag, signature.
+    /// Checks that `issuer` signed this certificate: names byte by byte, CA flag, key usage, signature.
     ///
     /// # Errors
     /// The first of these that does not hold.
@@ -273,7 +273,8 @@ impl Certificate {
         if self.issuer_der != issuer.subject_der {
             return Err(LinkError::Name);
         }
-        if !issuer.is_ca {
+        // RFC 5280, section 4.2.1.3: a key usage without keyCertSign forbids it. webpki does not look at that.
+        if !issuer.is_ca || issuer.key_usage.is_some_and(|usage| !usage.key_cert_sign) {
             return Err(LinkError::NotCa);
         }
         self.verify_signature(issuer)

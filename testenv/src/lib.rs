@@ -30,6 +30,7 @@ pub mod pki;
 mod ports;
 pub mod published;
 pub mod tools;
+pub mod vectors;
 
 pub use bind::{ALGORITHMS as TSIG_ALGORITHMS, Bind, BindOptions, BindZone};
 pub use client::MailClient;

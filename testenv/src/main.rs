@@ -2,7 +2,7 @@
 
 mod demo;
 
-use mailcert_testenv::{Cluster, Error, Options, Result, images, packages, tools};
+use mailcert_testenv::{Cluster, Error, Options, Result, images, packages, tools, vectors};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -13,6 +13,7 @@ const USAGE: &str = "\
 usage: testenv COMMAND
   tools [NAME…]           build what is missing, and print where each tool is
   packages                install the Debian packages that are missing (as root)
+  vectors                 download the published test vectors, and print where they are
   images                  make the images that are missing, and print where each is
   up [--node] DIR         start a cluster that stays until it is taken down
   exec DIR COMMAND…       run a command where the cluster's addresses are reachable
@@ -42,6 +43,7 @@ fn run(args: &[OsString]) -> Result<ExitCode> {
     match (verb.to_str().ok_or_else(usage)?, rest) {
         ("tools", names) => build(names)?,
         ("packages", []) => install()?,
+        ("vectors", []) => println!("{}", vectors::cryptography()?.display()),
         ("images", []) => {
             for archive in [images::pause()?, images::mail()?] {
                 println!("{}", archive.display());
@@ -78,7 +80,9 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::DANE].concat())
+    let all =
+        [packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::DANE, &packages::STORES].concat();
+    packages::install(&all)
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

@@ -40,6 +40,14 @@ pub const IMAGES: [Package; 3] =
 pub const BIND: [Package; 3] =
     [package("bind9", "named"), package("bind9-dnsutils", "nsupdate"), package("iproute2", "ip")];
 
+/// Programs that make certificates, keys and PKCS#12 files, and what fetches published ones.
+pub const STORES: [Package; 5] = [
+    package("openssl", "openssl"),
+    package("libnss3-tools", "pk12util"),
+    package("default-jre-headless", "keytool"),
+    package("python3", "python3"),
+    package("python3-pip", "pip3"),
+];
 /// Programs that judge TLSA records: of NLnet Labs, GnuTLS and Postfix.
 pub const DANE: [Package; 3] =
     [package("ldnsutils", "ldns-dane"), package("gnutls-bin", "danetool"), package("postfix", "posttls-finger")];

@@ -149,20 +149,18 @@ fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Tim
     };
     // An error told already is why the path fails.
     let dates = |f: &Finding| f.code == code::EXPIRED || f.code == code::NOT_YET_VALID;
-    let told = |f: &Finding| {
-        [code::LEAF_IS_CA, code::CHAIN_BROKEN, code::USAGE_MISSING, code::WEAK_KEY, code::WEAK_SIGNATURE]
-            .iter()
-            .any(|known| f.code == *known)
-            || f.code == code::UNKNOWN_CRITICAL_EXTENSION
-    };
+    let told = |codes: &[&str]| findings.iter().any(|f| codes.contains(&f.code.word()));
+    let broken = [code::CHAIN_BROKEN, code::WEAK_KEY, code::WEAK_SIGNATURE, code::UNKNOWN_CRITICAL_EXTENSION];
+    let unlinked = told(&broken);
+    let unfit = unlinked || told(&[code::LEAF_IS_CA, code::USAGE_MISSING]);
     let about = chain.leaf().label();
     match failure {
         PathFailure::Dates(_) if findings.iter().any(dates) => {}
         PathFailure::Dates(verdict) => findings.push(Finding::error(code::EXPIRED, &about, verdict.to_string())),
         PathFailure::NameConstraints(verdict) => findings.push(name_constraints(&about, &verdict.to_string())),
-        PathFailure::Other(_) if findings.iter().any(told) => {}
+        PathFailure::Other(_) if unfit => {}
         PathFailure::Other(verdict) => findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string())),
-        PathFailure::UnknownIssuer(_) if findings.iter().any(told) => {}
+        PathFailure::UnknownIssuer(_) if unlinked => {}
         PathFailure::UnknownIssuer(verdict) if root => {
             let message = format!(
                 "{verdict}. When this CA is meant to be trusted, name its root as trust anchor, or allow untrusted certificates"

@@ -122,7 +122,7 @@ fn broken_chains_name_the_place() {
     assert_eq!(
         judge(vec![fake], None),
         [
-            "certificate 1 (a.example.com) is not signed by certificate 2 (CN=Issuing): the next one is not a CA; put the leaf first, then each issuer in turn"
+            "certificate 1 (a.example.com) is not signed by certificate 2 (CN=Issuing): the next one is not a CA, or must not sign certificates; put the leaf first, then each issuer in turn"
         ]
     );
 }

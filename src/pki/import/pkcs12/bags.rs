@@ -21,6 +21,8 @@ const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
 const X509: &str = "1.2.840.113549.1.9.22.1";
 /// `friendlyName`.
 const FRIENDLY_NAME: &str = "1.2.840.113549.1.9.20";
+/// As many bags as are looked at. A keystore for a mail server has a handful.
+const BAGS: usize = 2000;
 /// How deep bags with bags in them may be nested. Nobody nests them.
 const DEPTH: usize = 3;
 
@@ -37,6 +39,8 @@ pub(super) struct Contents {
     pub was_encrypted: bool,
     /// The password is known to be right.
     verified: bool,
+    /// Bags so far.
+    seen: usize,
 }
 
 #[derive(Sequence)]
@@ -83,7 +87,14 @@ struct Attribute<'a> {
 
 impl Contents {
     pub fn new(verified: bool) -> Self {
-        Self { certificates: Vec::new(), keys: Vec::new(), problems: Vec::new(), was_encrypted: false, verified }
+        Self {
+            certificates: Vec::new(),
+            keys: Vec::new(),
+            problems: Vec::new(),
+            was_encrypted: false,
+            verified,
+            seen: 0,
+        }
     }
 
     /// Takes in every safe of the authenticated safe.
@@ -144,6 +155,10 @@ impl Contents {
 
     fn bags(&mut self, der: &[u8], password: Password<'_>, budget: &mut Budget, depth: usize) -> Result<(), Refusal> {
         let bags = Vec::<Bag<'_>>::from_der(der).map_err(|_| Refusal::Damaged("its bags cannot be read"))?;
+        self.seen += bags.len();
+        if self.seen > BAGS {
+            return Err(Refusal::Damaged("it has more entries than any keystore for a server"));
+        }
         for bag in bags {
             self.bag(&bag, password, budget, depth)?;
         }
