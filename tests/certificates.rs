@@ -9,6 +9,8 @@ mod expiry;
 mod idle;
 #[path = "certificates/leaders.rs"]
 mod leaders;
+#[path = "certificates/outputs.rs"]
+mod outputs;
 #[path = "certificates/ownership.rs"]
 mod ownership;
 #[path = "certificates/renewal.rs"]

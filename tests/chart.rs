@@ -3,6 +3,9 @@
 
 mod helm;
 
+#[path = "chart/alerts.rs"]
+mod alerts;
+
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use mailcert::controller::trust_bundle;
@@ -160,6 +163,7 @@ fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
         (cert_manager::CHART_VALUE, requests, &["get", "create", "delete"]),
         (trust_bundle::CHART_VALUE, "/configmaps", &["get", "list", "watch", "create", "patch", "delete"]),
         (CONFIG_MAP_VALUE, "/configmaps", &["get", "create", "update", "delete"]),
+        (mailcert::controller::JOBS_CHART_VALUE, "batch/jobs", &["get", "create", "delete"]),
     ] {
         let expected: BTreeSet<_> = verbs.iter().map(|verb| format!("{resource} {verb}")).collect();
         let more = role(&["--set", &format!("{value}=true")]);

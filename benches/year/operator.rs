@@ -106,6 +106,8 @@ impl Operator {
             password: PasswordView::NotWanted,
             revisions: cell.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            next_key_seen: false,
+            next_key: None,
             dependents: Vec::new(),
             next_renewal_check,
             learnt: Learnt::default(),

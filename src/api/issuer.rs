@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::certificate::{Expiring, Watched};
 use super::schema;
 pub use super::solver::{
     Dns01Solver, DnsEndpointProvider, DnsPersist01Solver, GatewayRef, Http01GatewayRoute, Http01Ingress, Http01Service,
@@ -374,4 +375,10 @@ pub struct CaStatus {
     pub fingerprint_sha256: String,
     /// When it expires. No leaf outlives it.
     pub not_after: Time,
+    /// It and those above it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<Watched>,
+    /// Warnings of those that expire soon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expiring: Vec<Expiring>,
 }

@@ -98,3 +98,9 @@ pub const TRUSTSTORE: &str = "truststore.p12";
 pub const OUTPUTS: &str = "mailcert.dev/outputs";
 /// Annotation on the active Secret: digest of the PKCS#12 stores and of all that they were made from.
 pub const OUTPUTS_DIGEST: &str = "mailcert.dev/outputs-sha256";
+/// Label on a Secret with the tables of a server that serves several mail domains.
+pub const SNI: &str = "mailcert.dev/sni";
+/// Annotation on such a Secret: SHA-256 over what it was made from.
+pub const SNI_DIGEST: &str = "mailcert.dev/sni-sha256";
+/// Annotation on such a Secret: SHA-256 over its content.
+pub const SNI_CONTENT: &str = "mailcert.dev/sni-content-sha256";

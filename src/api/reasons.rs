@@ -22,6 +22,8 @@ words! {
     ISSUING = "Issuing",
     /// It takes a person to go on.
     STALLED = "Stalled",
+    /// The certificate, or one that it needs, ends soon and has not been replaced.
+    RENEWAL_OVERDUE = "RenewalOverdue",
     /// Something is under way (kstatus).
     RECONCILING = "Reconciling",
     /// The certificate covers every name of the MailDomain.
@@ -30,10 +32,29 @@ words! {
     ROLLED_OUT = "RolledOut",
     /// Every endpoint serves the active certificate.
     SERVED = "Served",
+    /// The Secret of a server that several MailDomains share has the tables for this one.
+    SNI_READY = "SNIReady",
     /// The certificate is the namespace's system certificate.
     SYSTEM = "System",
     /// DNS has the records that the MailDomain wants.
     DNS_READY = "DNSReady",
+    /// A new revision waits for its gates.
+    STAGED = "Staged",
+    /// The key is to be replaced soon.
+    KEY_ROTATION_DUE = "KeyRotationDue",
+}
+
+words! {
+    /// Gates that the operator itself looks at; any other condition type can be one, too.
+    gate:
+    /// A person has approved the revision.
+    APPROVED = "Approved",
+    /// A maintenance window is open.
+    MAINTENANCE_WINDOW = "MaintenanceWindow",
+    /// The TLSA record of its key has been seen everywhere for long enough.
+    TLSA_PUBLISHED = "TLSAPublished",
+    /// Nothing is queued for the old certificate.
+    DRAINED = "Drained",
 }
 
 words! {
@@ -57,6 +78,8 @@ words! {
     ACCOUNT_DEACTIVATED = "AccountDeactivated",
     /// Something in the spec cannot be used.
     INVALID_SPEC = "InvalidSpec",
+    /// The CA certificate, or one above it, expires soon.
+    EXPIRES_SOON = "ExpiresSoon",
     /// The operator may not read or write what the issuer needs.
     FORBIDDEN = "Forbidden",
 }
@@ -68,6 +91,24 @@ words! {
     ACTIVE = "Active",
     /// A new revision has become active.
     ISSUED = "Issued",
+    /// There was none before.
+    FIRST_ISSUANCE = "FirstIssuance",
+    /// A new revision waits for its gates.
+    GATE_UNMET = "GateUnmet",
+    /// A new revision still waits for its gates, and the active one ends soon.
+    GATE_OVERDUE = "GateOverdue",
+    /// The key has been in use for as long as it may.
+    KEY_ROTATION_DUE = "KeyRotationDue",
+    /// The annotation `mailcert.dev/rotate-key` asks for another key.
+    KEY_ROTATION_REQUESTED = "KeyRotationRequested",
+    /// The revision was not served in time.
+    NOT_SERVED = "NotServed",
+    /// The workloads' pods did not get ready with the revision.
+    ROLLOUT_FAILED = "RolloutFailed",
+    /// The annotation `mailcert.dev/rollback` asks for an earlier revision.
+    ROLLBACK_REQUESTED = "RollbackRequested",
+    /// An earlier revision is active again.
+    ROLLED_BACK = "RolledBack",
     /// Nothing has been issued yet.
     NOT_ISSUED = "NotIssued",
     /// The active revision has expired.
@@ -136,6 +177,12 @@ words! {
     REQUEST_PENDING = "RequestPending",
     /// cert-manager, or its approver, refuses the CertificateRequest.
     REQUEST_REFUSED = "RequestRefused",
+    /// The source of the import holds another certificate.
+    SOURCE_CHANGED = "SourceChanged",
+    /// A certificate that is not renewed here expires soon.
+    EXPIRES_SOON = "ExpiresSoon",
+    /// Half of the time between the renewal that was due and the end is gone.
+    RENEWAL_OVERDUE = "RenewalOverdue",
     /// What the source of an import holds cannot be used.
     IMPORT_INVALID = "ImportInvalid",
     /// What was issued is not what was asked for.
@@ -173,10 +220,32 @@ words! {
     NOT_REPLACED = "NotReplaced",
     /// The active revision was not revoked, although the annotation `mailcert.dev/revoke` asks for it.
     NOT_REVOKED = "NotRevoked",
+    /// The Secret to import from does not exist.
+    SOURCE_NOT_FOUND = "SourceNotFound",
+    /// The Secret to import from lacks what is to be read.
+    SOURCE_KEY_MISSING = "SourceKeyMissing",
+    /// The password of what is imported does not exist.
+    PASSWORD_NOT_FOUND = "PasswordNotFound",
+    /// A missing issuer could not be fetched.
+    FETCH_FAILED = "FetchFailed",
+    /// The annotation `mailcert.dev/renew` is on a certificate that is not renewed here.
+    NOT_RENEWABLE = "NotRenewable",
     /// An output that the spec asks for cannot be written.
     OUTPUT_SKIPPED = "OutputSkipped",
     /// A DNS record of a challenge could not be removed.
     CLEAN_UP_FAILED = "CleanUpFailed",
+    /// The Secret of a kept revision was deleted or changed.
+    REVISION_LOST = "RevisionLost",
+    /// The Secret of the key that was made ahead was deleted or changed.
+    NEXT_KEY_LOST = "NextKeyLost",
+    /// A revision became active although not all of its gates were met.
+    GATE_OVERRIDDEN = "GateOverridden",
+    /// The active revision does not work, and there is no valid earlier one.
+    NO_WAY_BACK = "NoWayBack",
+    /// The annotation `mailcert.dev/rollback` asks for what cannot be done.
+    ROLLBACK_REFUSED = "RollbackRefused",
+    /// Somebody could not be told of the active revision, or has not taken it up.
+    PUBLISH_FAILED = "PublishFailed",
 }
 
 words! {
@@ -289,6 +358,14 @@ words! {
     NOT_PROBED = "NotProbed",
     /// No endpoint is named.
     NO_ENDPOINTS = "NoEndpoints",
+    /// The shared server's tables have this MailDomain's names.
+    SNI_WRITTEN = "SNIWritten",
+    /// The shared server's tables are about to be written.
+    SNI_PENDING = "SNIPending",
+    /// The shared server's tables lack something that this MailDomain asks for.
+    SNI_INCOMPLETE = "SNIIncomplete",
+    /// The shared server's tables cannot be written.
+    SNI_CONFLICT = "SNIConflict",
     /// The operator may not read or write what the MailDomain needs.
     FORBIDDEN = "Forbidden",
     /// The certificate is disabled, and the namespace has no system certificate to fall back to.

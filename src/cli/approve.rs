@@ -2,12 +2,14 @@
 
 use clap::Args;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::cluster::ClusterArgs;
 use super::{Failure, say};
+use crate::api::certificate::RevisionState;
 use crate::api::{MailCertificate, keys};
 
 /// What to approve.
@@ -27,12 +29,12 @@ pub fn run(command: &Approve) -> Result<(), Failure> {
     command.cluster.run(async |client, namespace| {
         let api: Api<MailCertificate> = Api::namespaced(client.clone(), &namespace);
         let object = api.get(&command.name).await?;
-        let revision = staged(&object, command.revision)?;
+        let revision = waiting(&object, command.revision)?;
         let who = who(&client).await;
         // Only this object, and only while it stages this revision for the one who has just looked at it.
         let patch = json!({"metadata": {
             "uid": object.uid(),
-            "annotations": {keys::APPROVE: revision.to_string(), keys::APPROVED_BY: who},
+            "annotations": {keys::APPROVE: format!("{revision}/{}", Timestamp::now()), keys::APPROVED_BY: who},
         }});
         api.patch(&command.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         say(&format!("revision {revision} of MailCertificate {namespace}/{} is approved", command.name));
@@ -40,11 +42,14 @@ pub fn run(command: &Approve) -> Result<(), Failure> {
     })
 }
 
-/// The revision that waits.
-fn staged(object: &MailCertificate, asked: Option<i64>) -> Result<i64, Failure> {
+/// The revision that waits, or one that was taken back and is to be tried again.
+fn waiting(object: &MailCertificate, asked: Option<i64>) -> Result<i64, Failure> {
     let name = object.name_any();
     let staged = object.status.as_ref().and_then(|s| s.staged.first()).map(|r| r.revision);
+    let previous = object.status.iter().flat_map(|s| &s.previous);
+    let failed = |n: &i64| previous.clone().any(|r| r.revision == *n && r.state == Some(RevisionState::Failed));
     match (staged, asked) {
+        (_, Some(asked)) if failed(&asked) => Ok(asked),
         (Some(staged), Some(asked)) if staged != asked => {
             Err(format!("MailCertificate {name} has revision {staged} staged, not {asked}").into())
         }
@@ -81,10 +86,10 @@ mod tests {
 
     #[test]
     fn only_what_waits_can_be_approved() {
-        let error = |waiting: &[i64], asked| staged(&object(waiting), asked).unwrap_err().to_string();
+        let error = |staged: &[i64], asked| waiting(&object(staged), asked).unwrap_err().to_string();
         assert_eq!(error(&[], None), "MailCertificate mail has no revision that waits to become active");
-        assert_eq!(staged(&object(&[4]), None).unwrap(), 4);
-        assert_eq!(staged(&object(&[4]), Some(4)).unwrap(), 4);
+        assert_eq!(waiting(&object(&[4]), None).unwrap(), 4);
+        assert_eq!(waiting(&object(&[4]), Some(4)).unwrap(), 4);
         assert_eq!(error(&[4], Some(3)), "MailCertificate mail has revision 4 staged, not 3");
     }
 }

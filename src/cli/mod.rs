@@ -3,10 +3,16 @@
 mod approve;
 mod cluster;
 pub mod crds;
+mod export;
 pub mod generate;
+mod history;
+mod import;
 mod inspect;
+mod judging;
 mod operator;
+mod plan;
 mod reference;
+mod rollback;
 
 use std::process::ExitCode;
 
@@ -32,8 +38,20 @@ enum Command {
     ///
     /// Exit status: 0 nothing that would stop its activation, 1 something that would, 2 the input cannot be read.
     Inspect(Box<inspect::Inspect>),
+    /// Write key and certificate of a MailCertificate, or of a Secret, to files: .p12 and .crt
+    Export(export::Export),
+    /// Import a certificate from files: makes a Secret and a MailCertificate
+    ///
+    /// Exit status: 0 it was imported, 1 it was not, since it would not become active, 2 the input cannot be read.
+    Import(Box<import::Import>),
     /// Approve the staged revision of a MailCertificate
     Approve(approve::Approve),
+    /// Show what the operator would do about a MailCertificate, and why, without doing it
+    Plan(plan::PlanCommand),
+    /// List the revisions of a MailCertificate
+    History(history::History),
+    /// Make an earlier revision of a MailCertificate active again
+    Rollback(rollback::RollbackCommand),
 }
 
 /// Runs a command. Errors go to standard error, with exit status 1 unless the command has its own.
@@ -44,7 +62,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Operator(settings) => operator::run(*settings).map(done),
         Command::Crds => crds::print().map(done),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Export(command) => export::run(&command).map(done),
+        Command::Import(command) => import::run(&command),
         Command::Approve(command) => approve::run(&command).map(done),
+        Command::Plan(command) => plan::run(&command).map(done),
+        Command::History(command) => history::run(&command).map(done),
+        Command::Rollback(command) => rollback::run(&command).map(done),
     };
     match result {
         Ok(status) => status,

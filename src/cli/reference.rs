@@ -39,6 +39,7 @@ pub fn conditions() -> String {
         ("Conditions", reasons::condition::MEANINGS),
         ("Reasons on a MailIssuer", reasons::issuer::MEANINGS),
         ("Reasons on a MailCertificate", reasons::certificate::MEANINGS),
+        ("Gates of a MailCertificate that the operator itself looks at", reasons::gate::MEANINGS),
         ("Reasons of a MailCertificate's findings", reasons::finding::MEANINGS),
         ("Codes of findings about a certificate, in imports and `mailcert inspect`", reasons::import::MEANINGS),
         ("Reasons on a MailDomain", reasons::domain::MEANINGS),

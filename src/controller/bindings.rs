@@ -177,8 +177,13 @@ impl Bindings {
     }
 
     fn secret_gone(&self, key: &Key) {
+        let owner = self.relations.secrets.get(&key.0, &key.1).and_then(|meta| meta.owner);
         self.relations.secrets.remove(key);
         self.trigger_users(key);
+        // A revision, or the next key, that somebody deleted is missed by its owner.
+        if let Some(owner) = owner {
+            self.kinds.certificates.trigger(&(key.0.clone(), owner));
+        }
     }
 
     fn trigger_users(&self, secret: &Key) {
@@ -201,8 +206,14 @@ impl Bindings {
                 self.kinds.domains.trigger(&user);
             }
         }
+        for user in self.relations.imports.of(secret) {
+            self.kinds.certificates.trigger(&user);
+        }
         for user in self.relations.passwords.of(secret) {
             self.kinds.certificates.trigger(&user);
+        }
+        if let Some(writer) = self.relations.sni.of(secret).into_iter().min() {
+            self.kinds.domains.trigger(&writer);
         }
         for user in self.relations.bundle_secrets.of(secret) {
             self.kinds.trust_bundles.trigger(&user);

@@ -228,6 +228,10 @@ pub trait Watcher<K>: Send + Sync {
     fn changed(&self, object: &K, news: bool);
     /// It was deleted.
     fn gone(&self, key: &Key);
+    /// What of its status asks for a pass: what others write there.
+    fn written_by_others(&self, _: &K) -> u64 {
+        0
+    }
 }
 
 /// Watches one cache of an own kind for ever.
@@ -250,14 +254,14 @@ pub async fn watch_own<K>(
     let api: Api<K> = scoped(client, namespace.as_deref());
     let stream = watch(api, watcher::Config::default()).default_backoff().modify(slim).reflect(writer);
     let mut stream = std::pin::pin!(stream);
-    let mut seen: HashMap<Key, u64> = HashMap::new();
+    let mut seen: HashMap<Key, (u64, u64)> = HashMap::new();
     let mut listed: HashSet<Key> = HashSet::new();
     while let Some(event) = stream.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
                 listed.insert(key(&object));
-                seen.insert(key(&object), spec_hash(&object));
+                seen.insert(key(&object), (spec_hash(&object), watcher.written_by_others(&object)));
                 watcher.changed(&object, false);
             }
             Ok(Event::InitDone) => {
@@ -274,7 +278,7 @@ pub async fn watch_own<K>(
             }
             Ok(Event::Apply(object)) => {
                 caches.caught_up(&object);
-                let hash = spec_hash(&object);
+                let hash = (spec_hash(&object), watcher.written_by_others(&object));
                 let news = seen.insert(key(&object), hash) != Some(hash);
                 watcher.changed(&object, news);
                 if news {

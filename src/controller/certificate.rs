@@ -13,7 +13,9 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
-use super::{authority, challenges, exposures, order, outputs, preflight, requests, secrets, system, views};
+use super::{
+    authority, calls, challenges, exposures, next_keys, order, outputs, preflight, requests, secrets, sources, system, views,
+};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
 use crate::api::keys;
@@ -26,7 +28,7 @@ use crate::decide::certificate::{self, Action, Fact, World};
 use crate::decide::events::Note;
 use crate::decide::{Decision, conditions, issuer, jitter};
 use crate::issuers::acme::order::OrderRequest;
-use crate::operating::metrics::CertificateSample;
+use crate::operating::metrics::{CertificateSample, Expiry};
 use crate::pki::{CaKeyPair, LeafSpec, PrivateKey, csr, self_signed};
 
 /// The controller of MailCertificates.
@@ -43,9 +45,10 @@ impl Subject for Certificates {
     async fn observe(context: &Context, object: Arc<MailCertificate>, now: Timestamp) -> Result<World, PassError> {
         let own = key(&*object);
         let forbidden = context.bindings.ensure(&own.0).await.err();
-        let issuer = match &forbidden {
-            None => view_issuer(context, &object, &own, now).await?,
-            Some(why) => IssuerView::NotReady(why.clone()),
+        let issuer = match (&forbidden, &object.spec.import) {
+            (None, Some(import)) => IssuerView::Import(Arc::new(sources::view(context, &object, import))),
+            (None, None) => view_issuer(context, &object, &own, now).await?,
+            (Some(why), _) => IssuerView::NotReady(why.clone()),
         };
         Ok(World {
             rival: rival(context, &object, &own),
@@ -54,6 +57,8 @@ impl Subject for Certificates {
             password: outputs::password_view(context, &object, &own.0),
             revisions: context.relations.secrets.revisions(&own.0, &own.1),
             read: BTreeMap::new(),
+            next_key_seen: context.relations.secrets.get(&own.0, &certificate::next_key_name(&object)).is_some(),
+            next_key: None,
             dependents: dependents(context, &own),
             next_renewal_check: next_renewal_check(context, &object, &own, now),
             learnt: Learnt::default(),
@@ -109,6 +114,8 @@ impl Subject for Certificates {
             ready: conditions::is_true(&status.conditions, condition::READY),
             not_after: status.active.as_ref().map(|a| a.not_after.0.as_second()),
             renewal: status.renewal_time.as_ref().map(|t| t.0.as_second()),
+            overdue: conditions::is_true(&status.conditions, condition::RENEWAL_OVERDUE),
+            watched: certificate::watched(&world.object, status).iter().map(Expiry::from).collect(),
         };
         context.metrics.set_certificate(&namespace, &name, sample);
         let own = (namespace, name);
@@ -167,6 +174,12 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
         Action::ReadRevision { revision, name } => {
             Ok(Fact::Revision(revision, secrets::read_revision(context, object, &name).await?))
         }
+        Action::ReadSource { issuers } => sources::read(context, object, issuers).await,
+        Action::FetchIssuer { urls } => Ok(sources::fetch(urls).await),
+        Action::Import { revision, pair, origin } => {
+            context.metrics.issuance(issuer_kind(&world.issuer), "issued");
+            Ok(Fact::Issued(Fresh { revision, pair, origin }))
+        }
         Action::Sign { revision, key, ca, leaf, origin } => {
             let fact = sign(revision, key, ca, leaf, origin).await;
             context.metrics.issuance(issuer_kind(&world.issuer), outcome(&fact));
@@ -222,6 +235,12 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
             Err(e) => Ok(Fact::Failed(StepFailure { reason: reason::INVALID_SPEC, ..signing_failed(e.to_string()) })),
         },
         Action::LookAtRequest { name } => requests::look(context, object, &name).await,
+        Action::Call { purpose, reach, told } => calls::call(context, object, purpose, &reach, &told).await,
+        Action::ReadNextKey { name } => next_keys::read(context, object, &name).await,
+        Action::StoreNextKey { name, key, exists } => match obtain(KeySource::Generate(key)).await {
+            Ok(key) => next_keys::store(context, object, &name, exists, key).await,
+            Err(failure) => Ok(Fact::Failed(failure)),
+        },
         Action::DeleteRequest { name } => requests::delete(context, object, &name).await,
     }
 }
@@ -395,6 +414,7 @@ fn issuer_kind(issuer: &IssuerView) -> &'static str {
         IssuerView::Ca(_) => "ca",
         IssuerView::Acme(_) => "acme",
         IssuerView::CertManager(_) => "certManager",
+        IssuerView::Import(_) => "import",
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => "none",
     }
 }

@@ -11,6 +11,7 @@ use super::account::Accounts;
 use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::Kinds;
+use super::calls::Loopback;
 use super::challenges::Published;
 use super::config_maps::ConfigMaps;
 use super::index::Key;
@@ -18,6 +19,7 @@ use super::ledger::{Ledgers, Reserved};
 use super::news::News;
 use super::open_orders::OpenOrders;
 use super::relations::Relations;
+use super::sources::ImportSettings;
 use super::turns::Turns;
 use crate::decide::domain::world::Look;
 use crate::dns::Settings;
@@ -73,6 +75,10 @@ pub struct Context {
     pub reservations: Memory<Arc<Reserved>>,
     /// The ARI identifier of each active certificate, and when the CA is asked about it next.
     pub renewal_checks: Memory<(String, Timestamp)>,
+    /// How imports are read.
+    pub imports: ImportSettings,
+    /// Whether calls may go to the operator's own machine.
+    pub loopback: Loopback,
     /// Looks at endpoints.
     pub prober: Prober,
     /// ca.crt of active Secrets, with the resourceVersion that it was read at.

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{copies, pods, reloads, secrets, tlsa, workloads};
+use super::{copies, pods, reloads, secrets, sni, tlsa, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -54,6 +54,7 @@ impl Subject for Domains {
         if world.forbidden.is_some() {
             return Ok(world);
         }
+        world.sni = sni::observe(context, &object, &own);
         let certificate = match &world.certificate {
             CertificateView::Found(certificate) => Some(certificate.clone()),
             _ => None,
@@ -90,6 +91,10 @@ impl Subject for Domains {
             Action::ApplyCertificate { name, spec } => apply(context, &world.object, &name, &spec).await,
             Action::Roll { kind, name, value } => {
                 Ok(Fact::Rolled(workloads::roll(context, &namespace, kind, &name, &value).await?))
+            }
+            Action::ReadSni { name } => sni::read(context, &namespace, &name).await,
+            Action::WriteSni { name, plan, stale, over } => {
+                sni::write(context, &namespace, &name, &plan, &stale, over.as_deref()).await
             }
             Action::CopySystem { certificate, from, source, to, over } => {
                 copies::copy(context, &world.object, &certificate, [&from, &source, &to], over.as_deref()).await

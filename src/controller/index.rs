@@ -54,6 +54,11 @@ impl<T: Eq + Hash + Clone> Index<T> {
         write(&self.inner).clear(object);
     }
 
+    /// What `object` points at.
+    pub fn targets_of(&self, object: &Key) -> Vec<T> {
+        read(&self.inner).by_object.get(object).cloned().unwrap_or_default()
+    }
+
     /// Everything that is pointed at.
     pub fn targets(&self) -> Vec<T> {
         read(&self.inner).by_target.keys().cloned().collect()

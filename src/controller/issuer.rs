@@ -24,6 +24,7 @@ use crate::issuers::acme::directory::{DirectoryView, directory};
 use crate::issuers::acme::external::{self, ExternalAccount};
 use crate::issuers::acme::failure::{AcmeFailure, Class};
 use crate::issuers::acme::rollover::roll_over;
+use crate::operating::metrics::Expiry;
 
 /// The controller of MailIssuers.
 pub struct Issuers;
@@ -154,12 +155,22 @@ impl Subject for Issuers {
     }
 
     fn notes(old: &MailIssuerStatus, new: &MailIssuerStatus) -> Vec<Note> {
-        events::of_conditions(&old.conditions, &new.conditions)
+        let mut notes = events::of_conditions(&old.conditions, &new.conditions);
+        issuer::tell_of_expiry(old, new, &mut notes);
+        notes
     }
 
-    fn keep(_: &Context, _: &World, _: &MailIssuerStatus) {}
+    fn keep(context: &Context, world: &World, status: &MailIssuerStatus) {
+        let (namespace, name) = key_of(&*world.object);
+        let watched = status.ca.iter().flat_map(|ca| &ca.watched).map(Expiry::from).collect::<Vec<_>>();
+        match watched.is_empty() {
+            true => context.metrics.remove_issuer(&namespace, &name),
+            false => context.metrics.set_issuer(&namespace, &name, watched),
+        }
+    }
 
     fn forget(context: &Context, key: &Key) {
+        context.metrics.remove_issuer(&key.0, &key.1);
         context.accounts.forget(key);
         context.turns.forget(key);
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::reflector::Store;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,18 +15,20 @@ use super::account::Accounts;
 use super::authority::Authorities;
 use super::bindings::Bindings;
 use super::caches::{Caches, Kinds, KindsServed, Served, Watcher, watch_own};
+use super::calls::Loopback;
 use super::certificate::Certificates;
 use super::config_maps::ConfigMaps;
 use super::context::{Context, Identity, Memory};
 use super::domain::Domains;
 use super::issuer::Issuers;
 use super::ledger::Ledgers;
-use super::news;
+use super::news::{self, News};
 use super::open_orders::OpenOrders;
 use super::queue::Queue;
 use super::relations::Relations;
 use super::runner;
 use super::trust_bundle::TrustBundles;
+use super::sources::ImportSettings;
 use super::turns::Turns;
 use super::watching::Watching;
 use super::{challenges, exposures};
@@ -134,23 +136,49 @@ pub async fn run(
     let work = stop.child_token();
     let (news, queue) = news::queue();
     parts.spawn("the publisher of Events", news::publish(client.clone(), queue, work.clone()));
+    let context = Arc::new(context(
+        &settings,
+        client,
+        namespace,
+        (leader.clone(), news, metrics),
+        (kinds.clone(), relations, bindings, open_orders),
+    ));
+    tokio::select! {
+        () = known.cancelled() => {}
+        () = stop.cancelled() => return parts.finish(Some(leader)).await,
+        () = leader.token().cancelled() => return parts.finish(Some(leader)).await,
+    }
+    control(&mut parts, &context, queues, &settings, &work);
+    parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
+    parts.spawn("the sweep", sweep(context, work.clone()));
+    parts.finish(Some(leader)).await
+}
+
+/// What every pass has at hand.
+fn context(
+    settings: &OperatorSettings,
+    client: Client,
+    namespace: String,
+    (leader, news, metrics): (Leader, mpsc::Sender<News>, Arc<Metrics>),
+    (kinds, relations, bindings, open_orders): (Arc<Kinds>, Arc<Relations>, Arc<Bindings>, Arc<OpenOrders>),
+) -> Context {
     let client_of_maps = client.clone();
-    let context = Arc::new(Context {
+    Context {
         news,
         prober: Prober::with_concurrency(
             Limits { total: settings.probe_timeout, ..Limits::default() },
             usize::from(settings.probe_concurrency),
         ),
         client,
-        leader: leader.clone(),
+        leader,
         identity: Identity {
             namespace,
             challenge_service: settings.challenge_service.clone(),
             default_domain: settings.default_domain.clone(),
         },
-        kinds: kinds.clone(),
         config_maps: Arc::new(ConfigMaps::new(client_of_maps, kinds.clone(), relations.clone())),
         trust_bundles_from: settings.trust_bundles_from.clone(),
+        kinds,
         relations,
         bindings,
         authorities: Authorities::default(),
@@ -163,7 +191,9 @@ pub async fn run(
             anchors: settings.dnssec_trust_anchors.clone().unwrap_or_default(),
             ..Settings::default()
         },
+        imports: ImportSettings { limits: settings.imports.limits(), may_fetch: settings.imports.import_fetch_issuers },
         open_orders,
+        loopback: if settings.loopback_calls { Loopback::Allowed } else { Loopback::Refused },
         published: Memory::default(),
         reservations: Memory::default(),
         renewal_checks: Memory::default(),
@@ -175,16 +205,39 @@ pub async fn run(
         exposed: Memory::default(),
         left_behind: Notify::new(),
         metrics,
-    });
-    tokio::select! {
-        () = known.cancelled() => {}
-        () = stop.cancelled() => return parts.finish(Some(leader)).await,
-        () = leader.token().cancelled() => return parts.finish(Some(leader)).await,
     }
-    control(&mut parts, &context, queues, &settings, &work);
-    parts.spawn("the clock watch", clock_watch(kinds, work.clone()));
-    parts.spawn("the sweep", sweep(context, work.clone()));
-    parts.finish(Some(leader)).await
+}
+
+/// A context for one look at some namespaces, with their objects known, that nothing acts upon. The watches end with
+/// `stop`.
+pub(super) async fn bystander(
+    client: Client,
+    settings: &OperatorSettings,
+    namespaces: Vec<String>,
+    stop: &CancellationToken,
+) -> Context {
+    let (kinds, served) = Kinds::new(&namespaces);
+    let (kinds, relations) = (Arc::new(kinds), Arc::new(Relations::default()));
+    let (open_orders, metrics) = (Arc::new(OpenOrders::default()), Arc::new(Metrics::new()));
+    let watching = Watching {
+        kinds: kinds.clone(),
+        relations: relations.clone(),
+        challenges: ChallengeTable::filling(),
+        tls_challenges: AlpnTable::filling(),
+        open_orders: open_orders.clone(),
+        dependents: Memory::default(),
+        metrics: metrics.clone(),
+    };
+    let mut parts = Parts::new(stop.clone());
+    // The queues are of no use here: nobody passes over what they name.
+    drop(watch(&mut parts, &client, served, Arc::new(watching), &Health::default()));
+    tokio::spawn(async move { while parts.tasks.join_next().await.is_some() {} });
+    kinds.synced().await;
+    let bindings = Arc::new(Bindings::new(client.clone(), relations.clone(), kinds.clone(), false));
+    let (news, _) = news::queue();
+    let own = namespaces.into_iter().next().unwrap_or_default();
+    let parts = (kinds, relations, bindings, open_orders);
+    context(settings, client, own, (Leader::without_election(), news, metrics), parts)
 }
 
 /// What runs besides, until the operator ends.

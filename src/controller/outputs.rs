@@ -59,7 +59,7 @@ pub fn password(at: &PasswordRef, namespace: &str, found: Option<&Secret>) -> Re
 
 /// What to write for a pair. The password's derivation takes much CPU.
 pub async fn render(world: &World, of: &KeyPair) -> Result<Written, StepFailure> {
-    let (wanted, listed, of) = (wanted(world), listed(&world.secret), of.clone());
+    let (wanted, listed, of) = (wanted(world, Some(of)), listed(&world.secret), of.clone());
     let made = tokio::task::spawn_blocking(move || wanted.write(&pair(&of), &listed)).await;
     let message = match made {
         Ok(Ok(written)) => return Ok(written),
@@ -77,7 +77,7 @@ pub async fn render(world: &World, of: &KeyPair) -> Result<Written, StepFailure>
 
 /// Whether the Secret holds what would be written for its pair now.
 pub async fn is_current(world: &World, secret: Arc<Secret>, of: &KeyPair) -> bool {
-    let (wanted, of) = (wanted(world), of.clone());
+    let (wanted, of) = (wanted(world, Some(of)), of.clone());
     let look = move || {
         let data = secret.data.as_ref().cloned().unwrap_or_default();
         wanted.is_current(&pair(&of), &data, secret.annotations())

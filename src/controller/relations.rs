@@ -19,12 +19,16 @@ const ANY: &str = "*";
 pub struct Relations {
     /// Secret to the MailCertificates that claim it.
     pub claims: Index<Key>,
+    /// Secret to the MailCertificates that import from it, or take a password from it.
+    pub imports: Index<Key>,
     /// Secret to the MailCertificates whose PKCS#12 stores have their password from it.
     pub passwords: Index<Key>,
     /// MailIssuer to the MailCertificates that use it.
     pub users: Index<Key>,
     /// MailCertificate to the MailDomains that use it.
     pub domains: Index<Key>,
+    /// Secret with a shared server's tables to the MailDomains that share it.
+    pub sni: Index<Key>,
     /// Namespace to its MailDomains.
     pub domains_in: Index<String>,
     /// Namespace to its MailCertificates with `system: true`.
@@ -72,6 +76,10 @@ impl Relations {
         self.passwords.set(&key, stores.map(|p| (key.0.clone(), p.password_secret_ref.name.clone())));
         self.users.set(&key, issuer_of(object));
         self.systems.set(&key, object.spec.system.then(|| key.0.clone()));
+        let import = object.spec.import.as_ref();
+        let password = import.and_then(|i| i.password_secret_ref.as_ref()).map(|p| p.name.clone());
+        let sources = import.map(|i| i.secret_ref.name.clone()).into_iter().chain(password);
+        self.imports.set(&key, sources.map(|name| (key.0.clone(), name)));
     }
 
     /// A MailCertificate was deleted.
@@ -102,6 +110,7 @@ impl Relations {
     pub fn trust_bundle_gone(&self, key: &Key) {
         self.bundle_maps.remove(key);
         self.bundle_secrets.remove(key);
+        self.imports.remove(key);
     }
 
     /// A MailDomain was created or changed.
@@ -109,6 +118,7 @@ impl Relations {
         let key = key(object);
         self.domains.set(&key, [(key.0.clone(), CertificateView::name_for(object))]);
         self.domains_in.set(&key, [key.0.clone()]);
+        self.sni.set(&key, object.spec.sni.as_ref().map(|s| (key.0.clone(), s.secret_name.clone())));
         let is_disabled = object.spec.certificate.disabled;
         self.fallbacks.set(&key, is_disabled.then(|| key.0.clone()));
         self.copies.set(&key, is_disabled.then(|| (key.0.clone(), Fallback::secret_of(object, None))));
@@ -125,10 +135,18 @@ impl Relations {
     pub fn domain_gone(&self, key: &Key) {
         self.domains.remove(key);
         self.domains_in.remove(key);
+        self.sni.remove(key);
         self.fallbacks.remove(key);
         self.copies.remove(key);
         self.workloads.remove(key);
         self.templates.remove(key);
+    }
+
+    /// The MailDomains that share a server's tables with one, itself among them, by name: the first writes them.
+    pub fn sni_group(&self, domain: &Key) -> Vec<Key> {
+        let mut all: Vec<Key> = self.sni.targets_of(domain).iter().flat_map(|secret| self.sni.of(secret)).collect();
+        all.sort();
+        all
     }
 
     /// The MailDomains that may name a workload: those that select by label have to be asked.

@@ -323,7 +323,8 @@ pub fn params() -> PatchParams {
     PatchParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-fn labels(object: &MailCertificate) -> BTreeMap<String, String> {
+/// What marks a Secret, or another object, as a MailCertificate's.
+pub fn labels(object: &MailCertificate) -> BTreeMap<String, String> {
     BTreeMap::from([
         (keys::MANAGED_BY.to_owned(), keys::MANAGER.to_owned()),
         (keys::OWNER.to_owned(), object.name_any()),

@@ -13,6 +13,7 @@ use super::relations::{Relations, issuer_key, issuer_of, key};
 use crate::api::certificate::ChallengeType;
 use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::decide::certificate::world::Dependent;
+use crate::decide::conditions;
 use crate::decide::domain::world::CertificateView;
 use crate::operating::metrics::Metrics;
 use crate::solvers::http01::responder::{ChallengeTable, Entry};
@@ -88,6 +89,15 @@ impl Watcher<MailCertificate> for Watching {
         self.metrics.remove_certificate(&key.0, &key.1);
         self.tell_domains(key);
     }
+    /// Conditions that other controllers set can be gates.
+    fn written_by_others(&self, object: &MailCertificate) -> u64 {
+        let all = object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let mut hash = DefaultHasher::new();
+        for c in all.iter().filter(|c| conditions::is_foreign(&c.type_)) {
+            (&c.type_, &c.status, &c.reason, &c.message).hash(&mut hash);
+        }
+        hash.finish()
+    }
 }
 
 impl Watching {
@@ -95,6 +105,9 @@ impl Watching {
     fn tell_domains(&self, certificate: &Key) {
         for domain in self.relations.domains.of(certificate) {
             self.kinds.domains.trigger(&domain);
+            if let Some(writer) = self.relations.sni_group(&domain).first() {
+                self.kinds.domains.trigger(writer);
+            }
             if let Some(object) = self.kinds.domains.get(&domain) {
                 self.tell_sharers(&object);
             }
@@ -108,6 +121,11 @@ impl Watching {
         for other in self.relations.sharing(domain) {
             self.kinds.domains.trigger(&other);
         }
+    }
+
+    /// Those that share a server: a change of one changes the tables, and all wait for what the writer says.
+    fn tell_group(&self, own: &Key, others: impl IntoIterator<Item = Key>) {
+        others.into_iter().filter(|other| other != own).for_each(|other| self.kinds.domains.trigger(&other));
     }
 }
 
@@ -126,6 +144,14 @@ impl Watching {
     fn tell_systems(&self, namespace: &str) {
         for system in self.relations.systems.of(&namespace.to_owned()) {
             self.kinds.certificates.trigger(&system);
+        }
+    }
+
+    /// The certificate that it uses, where that is imported: its names are expected of it.
+    fn tell_import(&self, domain: &MailDomain) {
+        let certificate = (domain.namespace().unwrap_or_default(), CertificateView::name_for(domain));
+        if self.kinds.certificates.get(&certificate).is_some_and(|c| c.spec.import.is_some()) {
+            self.kinds.certificates.trigger(&certificate);
         }
     }
 
@@ -152,12 +178,21 @@ impl Watching {
 
 impl Watcher<MailDomain> for Watching {
     fn changed(&self, object: &MailDomain, news: bool) {
+        let own = key(object);
+        let before = self.relations.sni_group(&own);
         self.relations.domain(object);
+        let sharing = self.relations.sni_group(&own);
+        if news || before != sharing || sharing.first() == Some(&own) {
+            self.tell_group(&own, before.into_iter().chain(sharing));
+        }
         if news {
             self.tell_systems(&key(object).0);
         }
         self.tell_sharers(object);
         self.tell_certificate(object);
+        if news {
+            self.tell_import(object);
+        }
         let issuer = object.spec.certificate.template.as_ref().and_then(|t| t.issuer_ref.as_ref());
         if let Some(issuer) = issuer.filter(|_| news) {
             let namespace = object.namespace().unwrap_or_default();
@@ -169,7 +204,9 @@ impl Watcher<MailDomain> for Watching {
             self.kinds.certificates.trigger(&certificate);
         }
         self.dependents.forget(key);
+        let sharing = self.relations.sni_group(key);
         self.relations.domain_gone(key);
+        self.tell_group(key, sharing);
         self.tell_systems(&key.0);
         self.metrics.remove_endpoints(&key.0, &key.1);
     }

@@ -79,10 +79,19 @@ impl Conditions {
         self.set(condition::RECONCILING, State::True, reason, message);
     }
 
-    /// The conditions, in the order in which they were set.
+    /// The conditions, in the order in which they were set, and then those that other controllers have set: gates.
     pub fn finish(self) -> Vec<Condition> {
-        self.new
+        let mut all = self.new;
+        let others = self.old.into_iter().filter(|c| is_foreign(&c.type_));
+        let others: Vec<Condition> = others.filter(|c| !all.iter().any(|n| n.type_ == c.type_)).collect();
+        all.extend(others);
+        all
     }
+}
+
+/// Whether conditions of that type are set by other controllers.
+pub fn is_foreign(type_: &str) -> bool {
+    !condition::ALL.contains(&type_)
 }
 
 /// The condition of that type, if it is set.

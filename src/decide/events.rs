@@ -26,7 +26,8 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
         if c.message.is_empty() || c.type_ == condition::RECONCILING || c.status == "Unknown" {
             continue;
         }
-        if notes.iter().any(|n| n.reason == c.reason) {
+        if let Some(told) = notes.iter_mut().find(|n| n.reason == c.reason) {
+            told.warning |= is_bad(c);
             continue;
         }
         notes.push(Note {
@@ -42,6 +43,7 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<Note> {
 /// Reasons for which a condition is False on the way to where it should be: nothing to be warned of.
 const ON_THE_WAY: &[&str] = &[
     certificate::NOT_ISSUED,
+    certificate::GATE_UNMET,
     certificate::ISSUING,
     certificate::ORDER_PENDING,
     // The MailIssuer itself warns, and says more.
@@ -58,8 +60,9 @@ fn is_bad(c: &Condition) -> bool {
         return false;
     }
     match c.type_.as_str() {
-        condition::STALLED => c.status == "True",
+        condition::STALLED | condition::RENEWAL_OVERDUE => c.status == "True",
         condition::ISSUING => false,
+        condition::STAGED => c.reason == certificate::GATE_OVERDUE,
         _ => c.status == "False",
     }
 }

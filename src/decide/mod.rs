@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod conditions;
 pub mod domain;
 pub mod events;
+pub mod expiry;
 pub mod guard;
 pub mod issuer;
 pub mod jitter;

@@ -28,6 +28,7 @@ use prometheus_client::{
 };
 
 use super::process::ProcessCollector;
+use crate::api::certificate::Watched;
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -96,6 +97,28 @@ pub struct CertificateSample {
     pub not_after: Option<i64>,
     /// When the renewal is due, Unix seconds.
     pub renewal: Option<i64>,
+    /// Whether `RenewalOverdue` is `True`.
+    pub overdue: bool,
+    /// The certificates that are not renewed here.
+    pub watched: Vec<Expiry>,
+}
+
+/// A certificate that is not renewed here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// `imported`, `ca` or `anchor`.
+    pub kind: &'static str,
+    /// Its subject.
+    pub subject: String,
+    /// End of its validity, Unix seconds.
+    pub not_after: i64,
+}
+
+impl From<&Watched> for Expiry {
+    fn from(watched: &Watched) -> Self {
+        let (kind, subject) = (watched.kind.label(), watched.subject.clone());
+        Self { kind, subject, not_after: watched.not_after.0.as_second() }
+    }
 }
 
 /// What is shown of one endpoint of a MailDomain.
@@ -201,6 +224,16 @@ impl Metrics {
         remove(&self.objects.certificates, namespace, name);
     }
 
+    /// Sets the CA certificates of a MailIssuer in place of those it had.
+    pub fn set_issuer(&self, namespace: &str, name: &str, watched: Vec<Expiry>) {
+        put(&self.objects.issuers, namespace, name, watched);
+    }
+
+    /// Removes the CA certificates of a deleted MailIssuer.
+    pub fn remove_issuer(&self, namespace: &str, name: &str) {
+        remove(&self.objects.issuers, namespace, name);
+    }
+
     /// Sets the endpoints of a MailDomain in place of those it had.
     pub fn set_endpoints(&self, namespace: &str, name: &str, endpoints: Vec<EndpointSample>) {
         put(&self.objects.endpoints, namespace, name, endpoints);
@@ -263,6 +296,7 @@ fn remove<T>(samples: &Samples<T>, namespace: &str, name: &str) {
 #[derive(Debug, Default)]
 struct Objects {
     certificates: Samples<CertificateSample>,
+    issuers: Samples<Vec<Expiry>>,
     endpoints: Samples<Vec<EndpointSample>>,
     anchors: Samples<Vec<AnchorSample>>,
 }
@@ -322,6 +356,34 @@ impl Collector for Objects {
                 })
             }),
         )?;
+        gauges(
+            &mut encoder,
+            "certificate_renewal_overdue",
+            "1 while the certificate, or one that it needs, ends soon and has not been replaced",
+            all().map(|(ns, n, s)| ([("namespace", ns), ("name", n)], Some(i64::from(s.overdue)))),
+        )?;
+        let issuers = self.issuers.read().unwrap_or_else(PoisonError::into_inner);
+        let of_issuers = issuers
+            .iter()
+            .flat_map(|(ns, names)| names.iter().map(|(n, list)| ("MailIssuer", ns.as_ref(), n.as_ref(), list)));
+        let watched = all().map(|(ns, n, s)| ("MailCertificate", ns, n, &s.watched)).chain(of_issuers);
+        gauges(
+            &mut encoder,
+            "certificate_expiry_timestamp_seconds",
+            "End of validity of a certificate that is not renewed here: imported, ca or anchor, Unix time",
+            watched.flat_map(|(object, ns, n, list)| {
+                list.iter().map(move |e| {
+                    let labels = [
+                        ("object", object),
+                        ("namespace", ns),
+                        ("name", n),
+                        ("kind", e.kind),
+                        ("subject", e.subject.as_str()),
+                    ];
+                    (labels, Some(e.not_after))
+                })
+            }),
+        )?;
         let endpoints = self.endpoints.read().unwrap_or_else(PoisonError::into_inner);
         let domains =
             endpoints.iter().flat_map(|(ns, names)| names.iter().map(move |(n, e)| (ns.as_ref(), n.as_ref(), e)));
@@ -345,7 +407,14 @@ mod tests {
     use super::*;
 
     fn sample(issuer: &str) -> CertificateSample {
-        CertificateSample { issuer: issuer.into(), ready: true, not_after: Some(1_800_000_000), renewal: None }
+        CertificateSample {
+            issuer: issuer.into(),
+            ready: true,
+            not_after: Some(1_800_000_000),
+            renewal: None,
+            overdue: false,
+            watched: Vec::new(),
+        }
     }
 
     fn lines(metrics: &Metrics, prefix: &str) -> Vec<String> {
@@ -363,11 +432,32 @@ mod tests {
             [
                 r#"mailcert_certificate_not_after_timestamp_seconds{namespace="mail",name="web",issuer="mail/new"} 1800000000"#,
                 r#"mailcert_certificate_ready{namespace="mail",name="web"} 1"#,
+                r#"mailcert_certificate_renewal_overdue{namespace="mail",name="web"} 0"#,
             ]
         );
         metrics.remove_certificate("mail", "web");
         metrics.remove_certificate("mail", "web");
         assert_eq!(lines(&metrics, "mailcert_certificate"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_nobody_renews_is_shown_with_its_end() {
+        let metrics = Metrics::new();
+        let expiry = |kind, subject: &str| Expiry { kind, subject: subject.into(), not_after: 1_800_000_000 };
+        let watched = vec![expiry("imported", "DNS:mail.example"), expiry("anchor", "CN=Root")];
+        metrics.set_certificate("mail", "web", CertificateSample { watched, ..sample("") });
+        metrics.set_issuer("mail", "ca", vec![expiry("ca", "CN=Own")]);
+        let name = "mailcert_certificate_expiry_timestamp_seconds";
+        let line = |labels: &str| format!("{name}{{{labels}}} 1800000000");
+        let wanted = [
+            line(r#"object="MailCertificate",namespace="mail",name="web",kind="imported",subject="DNS:mail.example""#),
+            line(r#"object="MailCertificate",namespace="mail",name="web",kind="anchor",subject="CN=Root""#),
+            line(r#"object="MailIssuer",namespace="mail",name="ca",kind="ca",subject="CN=Own""#),
+        ];
+        assert_eq!(lines(&metrics, name), wanted);
+        metrics.remove_issuer("mail", "ca");
+        metrics.remove_certificate("mail", "web");
+        assert_eq!(lines(&metrics, name), Vec::<String>::new());
     }
 
     #[test]

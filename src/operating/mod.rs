@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod http;
+pub mod import_settings;
 pub mod lease;
 pub mod logging;
 pub mod metrics;

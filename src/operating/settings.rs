@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, value_parser};
+use clap::{ArgAction, Args, Parser, value_parser};
 use k8s_openapi::jiff::SignedDuration;
 
-use super::{lease::LeaseTimes, logging::LogFormat};
+use super::{import_settings::ImportSettings, lease::LeaseTimes, logging::LogFormat};
 use crate::dns::parse_resolver;
 
 /// Which cluster to talk to: the same rules as kubectl.
@@ -101,6 +101,14 @@ pub struct OperatorSettings {
     #[arg(long, env = "MAILCERT_RECONCILE_TIMEOUT", value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub reconcile_timeout: Duration,
 
+    /// Imports.
+    #[command(flatten)]
+    pub imports: ImportSettings,
+    /// Let the HTTP calls of a MailCertificate's activation go to loopback and link-local addresses: for an operator that
+    /// does not run in a pod
+    #[arg(long, env = "MAILCERT_LOOPBACK_CALLS")]
+    pub loopback_calls: bool,
+
     /// Form of the log lines
     #[arg(long, env = "MAILCERT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -115,6 +123,16 @@ pub struct OperatorSettings {
 pub struct SettingsError(String);
 
 impl OperatorSettings {
+    /// Those that count when no flag is given.
+    pub fn defaults() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            settings: OperatorSettings,
+        }
+        Alone::parse_from(["mailcert"]).settings
+    }
+
     /// Checks what one setting alone cannot show, and removes repeated namespaces.
     ///
     /// # Errors

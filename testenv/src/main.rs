@@ -80,9 +80,8 @@ fn build(names: &[OsString]) -> Result<()> {
 }
 
 fn install() -> Result<()> {
-    let all =
-        [packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &packages::DANE, &packages::STORES].concat();
-    packages::install(&all)
+    let servers = [packages::JAVA.as_slice(), &packages::SERVERS, &packages::DANE, &packages::STORES].concat();
+    packages::install(&[packages::NODE.as_slice(), &packages::IMAGES, &packages::BIND, &servers].concat())
 }
 
 fn up(dir: &Path, node: bool) -> Result<()> {

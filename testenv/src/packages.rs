@@ -39,6 +39,15 @@ pub const IMAGES: [Package; 3] =
 /// BIND 9, and the programs that ask it and change what it serves.
 pub const BIND: [Package; 3] =
     [package("bind9", "named"), package("bind9-dnsutils", "nsupdate"), package("iproute2", "ip")];
+/// Java, as mail servers written in it need it.
+pub const JAVA: [Package; 1] = [package("openjdk-17-jdk-headless", "keytool")];
+/// Mail servers that run next to a test, without a node.
+pub const SERVERS: [Package; 4] = [
+    package("postfix", "postfix"),
+    package("dovecot-core", "dovecot"),
+    package("dovecot-imapd", "/usr/lib/dovecot/imap"),
+    package("openssl", "openssl"),
+];
 
 /// Programs that make certificates, keys and PKCS#12 files, and what fetches published ones.
 pub const STORES: [Package; 5] = [
@@ -112,10 +121,12 @@ pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("installing {}", missing.join(" "));
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
-    for (package, service) in [("bind9", "named.service"), ("postfix", "postfix.service")] {
+    // Only the programs are wanted. The services that come with them would take ports of every address, also of those
+    // that tests add; where there is no systemd, they do not run.
+    for (package, service) in
+        [("bind9", "named.service"), ("postfix", "postfix.service"), ("dovecot-core", "dovecot.service")]
+    {
         if missing.contains(&package) {
-            // Only the programs are wanted. The service that comes with them would take ports 53 and 25 of every address,
-            // also of those that tests add; where there is no systemd, it does not run.
             let mut systemctl = Command::new("systemctl");
             let _ = systemctl.args(["disable", "--now", service]).stdin(Stdio::null()).output();
         }

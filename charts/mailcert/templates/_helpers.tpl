@@ -128,6 +128,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [configmaps]
   verbs: [get, create, update, delete]
 {{- end }}
+{{- if .Values.activation.jobs.enabled }}
+# Jobs that a MailCertificate's activation names.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, delete]
+{{- end }}
 {{- if .Values.certManager.enabled }}
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]

@@ -1,5 +1,6 @@
 //! Where a certificate comes from that no MailIssuer signs: a Secret.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,10 @@ pub struct Import {
     /// Whether a chain that leads to no known trust anchor is no obstacle.
     #[serde(default)]
     pub allow_untrusted: bool,
+    /// PEM certificates that the chain must lead to, for CAs that are not in Mozilla's list. Default: Mozilla's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub trust_anchors: Option<String>,
     /// Whether issuers that the chain lacks are fetched from where the certificate says that they are (AIA), over plain
     /// HTTP. The operator must allow it, too (the chart's value `import.fetchIssuers.enabled`).
     #[serde(default)]
@@ -88,4 +93,28 @@ pub struct ImportKeys {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY_PATTERN))]
     pub pkcs12: Option<String>,
+}
+
+/// What was found in the source of an import.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportStatus {
+    /// The source's resourceVersion as it was read last: the same one needs no second look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+    /// That of the Secret with the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_resource_version: Option<String>,
+    /// SHA-256 over what was expected of it: when something else is, it is looked at again.
+    #[serde(default, rename = "expectationSHA256", skip_serializing_if = "Option::is_none")]
+    pub expectation_sha256: Option<String>,
+    /// SHA-256 over the key, the chain and the CA certificates that were taken last: the same again is no new revision.
+    #[serde(default, rename = "contentSHA256", skip_serializing_if = "Option::is_none")]
+    pub content_sha256: Option<String>,
+    /// Why what is there now is not used, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// When it is looked at again although nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_time: Option<Time>,
 }

@@ -1,6 +1,7 @@
 //! MailCertificate: one key pair and its certificate.
 
 pub mod activation;
+mod expiry;
 mod import;
 mod outputs;
 mod status;
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::schema;
 
 pub use activation::{Activation, ActivationMode};
-pub use import::{Import, ImportFormat, ImportKeys, PasswordRef};
+pub use expiry::{Expiring, ExpiryWarning, Watched, WatchedKind};
+pub use import::{Import, ImportFormat, ImportKeys, ImportStatus, PasswordRef};
 pub use outputs::{KeyEncoding, Outputs, OutputsStatus, Pkcs12Output, Pkcs12Profile};
 pub use status::{
     ActivationStatus, Attempt, Call, Challenge, ChallengeType, Failure, Finding, Gate, IssuedChain,
@@ -117,6 +119,12 @@ pub struct CertificateOptions {
     /// When to renew.
     #[serde(default)]
     pub renewal: Renewal,
+    /// How long before expiry to warn of certificates that are not renewed here: imported ones, with the CA certificates
+    /// that come with them. Default: 30, 14, 7, 3 and 1 days, of which those count that are at most a third of the
+    /// lifetime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub expiry_warnings: Vec<ExpiryWarning>,
     /// Puts a self-signed certificate into the Secret while there is none yet, so that pods that mount it can start.
     /// It never counts as Ready, and never takes the place of an issued one.
     #[serde(default)]
@@ -153,6 +161,7 @@ impl Default for CertificateOptions {
             duration: None,
             private_key: PrivateKeyOptions::default(),
             renewal: Renewal::default(),
+            expiry_warnings: Vec::new(),
             issue_temporary: false,
             activation: Activation::default(),
             history: History::default(),

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{IssuerRef, OutputsStatus};
+use super::{Expiring, ImportStatus, IssuerRef, OutputsStatus, Watched};
 
 /// What was found out about a certificate, and where its issuance stands.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Default)]
@@ -27,6 +27,9 @@ pub struct MailCertificateStatus {
     /// What the staged revision waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Gate>,
+    /// The question whether anything is still queued for the old certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Call>,
     /// The key that a later revision is to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<NextKey>,
@@ -66,9 +69,15 @@ pub struct MailCertificateStatus {
     /// TXT records that the operator has published for challenges and not removed yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published_records: Vec<PublishedRecord>,
-    /// What was found wrong, or soon will be, and does not stop anything.
+    /// What was found wrong, or soon will be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What was found in the source of an import.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ImportStatus>,
+    /// Warnings of certificates that expire soon and are not renewed here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expiring: Vec<Expiring>,
     /// The value of the annotation `mailcert.dev/revoke` that was acted upon last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_revoke_request: Option<String>,
@@ -113,7 +122,8 @@ pub struct Revision {
     pub issuer_ref: Option<IssuerRef>,
     /// Algorithm and size of its key (`ECDSA P-256`).
     pub key: String,
-    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue.
+    /// SHA-256 over subject, mail addresses and usages as they were asked for: another one is a reason to re-issue. For an
+    /// imported one, over key, chain and CA certificates.
     #[serde(default, rename = "requestSHA256", skip_serializing_if = "Option::is_none")]
     pub request_sha256: Option<String>,
     /// SHA-256 over the SPKI of the CA that signed it, for `ca` issuers: another CA key pair is a reason to re-issue.
@@ -122,6 +132,9 @@ pub struct Revision {
     /// The chain that is served with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<IssuedChain>,
+    /// The CA certificates that came with it, for an imported one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<Watched>,
     /// Its ARI identifier (RFC 9773, section 4.1), where it can have one.
     #[serde(default, rename = "ariID", skip_serializing_if = "Option::is_none")]
     pub ari_id: Option<String>,
@@ -134,6 +147,9 @@ pub struct Revision {
     /// What was wrong with it, when it has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Who approved it, as the annotation `mailcert.dev/approved-by` says. It informs, and proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// Since when its key is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_since: Option<Time>,
@@ -193,13 +209,10 @@ pub struct ActivationStatus {
     pub revision: i64,
     /// When it became active.
     pub since: Time,
-    /// MailDomains whose workloads and endpoints were as they should be with the revision before: those that show
-    /// whether this one works.
+    /// MailDomains whose workloads and endpoints were as they should be with the revision before, and have not been seen
+    /// so with this one: it is taken back if that takes too long.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<String>,
-    /// Every one of them serves it, or has no endpoint: it is not taken back any more.
-    #[serde(default)]
-    pub proven: bool,
     /// How far others were told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Call>,
@@ -244,6 +257,9 @@ pub struct Rollback {
     /// Rollbacks in a row.
     #[serde(default)]
     pub failures: i32,
+    /// The annotation `mailcert.dev/approve` at that time: another value lets the failed revision be tried at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
     /// No later revision is tried before this time, unless the spec or an annotation asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_time: Option<Time>,
@@ -475,7 +491,7 @@ pub struct IssuedChain {
     pub anchor: Option<String>,
 }
 
-/// Something that is wrong, or soon will be, and stops nothing.
+/// Something that is wrong, or soon will be.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// One of the documented reasons.

@@ -1,8 +1,10 @@
 //! MailDomain: a mail domain and what serves it.
 
 pub mod dns;
+mod sni;
 
 pub use dns::{Dns, DnsStatus, Tlsa, TlsaEndpoint, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
+pub use sni::{Sni, SniStatus};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
@@ -77,6 +79,9 @@ pub struct MailDomainSpec {
     /// DNS records of the endpoints. Default: none of the operator's business.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// One server for several mail domains, which picks their certificates by name (SNI).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<Sni>,
 }
 
 /// Further host names of the mail server.
@@ -240,6 +245,9 @@ pub struct MailDomainStatus {
     /// What is published in DNS, and what is safe by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsStatus>,
+    /// What the Secret of a server that it shares with others has for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<SniStatus>,
 }
 
 /// The certificate in use.

@@ -4,25 +4,20 @@ mod endpoint;
 mod report;
 mod source;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use k8s_openapi::jiff::Timestamp;
-use zeroize::Zeroizing;
 
-use super::{Failure, cluster::ClusterArgs};
-use crate::aia::{Fetcher, complete};
+use super::{Failure, cluster::ClusterArgs, judging::Judging};
 use crate::api::reasons::import as code;
-use crate::pki::import::{Expectation, Finding, Imported, Input, Limits, Request, judge, read};
-use crate::pki::{Anchors, Certificate, Chain, PemLimits, host_of_url, to_ascii};
-use report::Report;
+use crate::pki::import::{Imported, Input, Request, judge};
+use crate::pki::{Certificate, Chain, to_ascii};
+pub(super) use report::Report;
 use source::{Source, Taken};
 
-/// A password is not longer than this, in bytes.
-const MAX_PASSWORD: usize = 4096;
 /// The exit status when the input cannot be read.
-const UNREADABLE: u8 = 2;
+pub(super) const UNREADABLE: u8 = 2;
 
 /// What to inspect, and how.
 #[derive(Args, Debug)]
@@ -38,21 +33,11 @@ pub struct Inspect {
     /// Protocol at HOST:PORT [default: by the port]
     #[arg(long, value_name = "NAME", value_parser = endpoint::protocol)]
     protocol: Option<crate::api::endpoint::Protocol>,
-    /// File with the password of PKCS#12 or of an encrypted key; a line break at its end is not part of it
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// URL whose host must be covered
-    #[arg(long, value_name = "URL")]
-    external_url: Option<String>,
+    #[command(flatten)]
+    judging: Judging,
     /// Name that must be covered; may be given several times
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
-    /// PEM file with CA certificates to trust besides the Mozilla roots
-    #[arg(long, value_name = "FILE")]
-    trust_anchors: Option<PathBuf>,
-    /// Fetch a missing issuer from where the certificate says that it is, over http and from public addresses only
-    #[arg(long)]
-    fetch_issuers: bool,
     /// Form of the output
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -85,7 +70,7 @@ pub fn run(inspect: &Inspect) -> Result<ExitCode, Failure> {
 impl Inspect {
     async fn report(&self, now: Timestamp) -> Result<Report, Failure> {
         let source = Source::of(self)?;
-        let mut expectation = self.expectation()?;
+        let mut expectation = self.judging.expectation(&self.names)?;
         let taken = source.take(self).await?;
         match taken {
             Taken::Served(sighting) => {
@@ -100,8 +85,8 @@ impl Inspect {
                 Ok(Report::new(source.label(), imported, findings, now).served(&sighting))
             }
             Taken::Inputs(inputs) => {
-                let password = self.password()?;
-                let extra: Vec<Certificate> = self.anchors()?;
+                let password = self.judging.password()?;
+                let extra: Vec<Certificate> = self.judging.anchors()?;
                 let inputs: Vec<Input<'_>> =
                     inputs.iter().map(|(name, bytes)| Input { name, bytes: bytes.as_slice() }).collect();
                 let request = Request {
@@ -109,58 +94,9 @@ impl Inspect {
                     extra_issuers: &extra,
                     ..Request::new(&inputs)
                 };
-                let (imported, findings) = self.look(&request, &expectation, now).await;
+                let (imported, findings) = self.judging.look(&request, &expectation, now).await;
                 Ok(Report::new(source.label(), imported, findings, now))
             }
         }
     }
-
-    async fn look(&self, request: &Request<'_>, expectation: &Expectation, now: Timestamp) -> (Imported, Vec<Finding>) {
-        if self.fetch_issuers {
-            return complete(request, expectation, now, &Fetcher::default()).await;
-        }
-        let (imported, mut findings) = read(request);
-        findings.extend(judge(&imported, expectation, now));
-        (imported, findings)
-    }
-
-    fn expectation(&self) -> Result<Expectation, Failure> {
-        let host = |url: &String| host_of_url(url).map_err(|error| format!("--external-url: {error}"));
-        let name = |name: &String| to_ascii(name).map_err(|error| format!("--name: {error}"));
-        Ok(Expectation {
-            external_host: self.external_url.as_ref().map(host).transpose()?,
-            names: self.names.iter().map(name).collect::<Result<_, _>>()?,
-            anchors: Anchors::mozilla().with(self.anchors()?),
-            ..Expectation::default()
-        })
-    }
-
-    fn anchors(&self) -> Result<Vec<Certificate>, Failure> {
-        let Some(file) = &self.trust_anchors else { return Ok(Vec::new()) };
-        let bytes = source::read_file(file, PemLimits::BUNDLE.text_bytes)?;
-        let bundle = Chain::from_pem(&bytes, &PemLimits::BUNDLE);
-        let bundle = bundle.map_err(|error| format!("--trust-anchors {}: {error}", file.display()))?;
-        Ok(bundle.iter().cloned().collect())
-    }
-
-    fn password(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
-        let Some(file) = &self.password_file else { return Ok(None) };
-        let mut password = source::read_file(file, MAX_PASSWORD)?;
-        if password.len() > MAX_PASSWORD {
-            return Err(format!("--password-file {}: it is longer than {MAX_PASSWORD} bytes", file.display()).into());
-        }
-        if password.ends_with(b"\n") {
-            password.pop();
-        }
-        if password.ends_with(b"\r") {
-            password.pop();
-        }
-        Ok(Some(password))
-    }
-}
-
-/// The most that is read of one file: what the largest limit lets through, and a byte to see that there is more.
-fn most() -> usize {
-    let limits = Limits::default();
-    limits.pkcs12.max(limits.bundle)
 }

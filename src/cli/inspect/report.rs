@@ -14,7 +14,7 @@ use crate::probes::Sighting;
 /// Everything that is known of an input.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(in crate::cli) struct Report {
     input: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<Endpoint>,

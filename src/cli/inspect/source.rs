@@ -1,7 +1,5 @@
 //! Where the bytes to inspect come from.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -10,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Inspect, endpoint};
 use crate::cli::Failure;
+use crate::cli::judging::{most, read_file};
 use crate::operating::client;
 use crate::pki::import::conventional;
 use crate::probes::{Limits, Sighting, Target, look};
@@ -69,7 +68,7 @@ impl Source {
     pub async fn take(&self, arguments: &Inspect) -> Result<Taken, Failure> {
         match self {
             Self::Files(files) => {
-                let read = |name: &String| Ok((name.clone(), read_file(Path::new(name), super::most())?));
+                let read = |name: &String| Ok((name.clone(), read_file(Path::new(name), most())?));
                 Ok(Taken::Inputs(files.iter().map(read).collect::<Result<_, Failure>>()?))
             }
             Self::Secret(name) => Ok(Taken::Inputs(secret(name, arguments).await?)),
@@ -79,15 +78,6 @@ impl Source {
             }
         }
     }
-}
-
-/// At most `limit` bytes of a file, and one more when there is more.
-pub(super) fn read_file(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
 
 async fn secret(name: &str, arguments: &Inspect) -> Result<Vec<Named>, Failure> {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::world::{KeyPair, Origin};
-use crate::api::certificate::{ChallengeType, TxtRecord};
+use crate::api::certificate::activation::{Drained, ExecCall, HttpCall, JobCall, Publish};
+use crate::api::certificate::{ChallengeType, Revision, TxtRecord};
 use crate::api::revocation::RevocationReason;
-use crate::pki::{CaKeyPair, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
+use crate::pki::{CaKeyPair, Certificate, Chain, KeySpec, LeafSpec, PrivateKey, SubjectSpec, Usage};
 
 /// Where a key comes from.
 #[derive(Clone, Debug)]
@@ -59,6 +60,52 @@ pub struct Routed {
     pub solver: usize,
 }
 
+/// Whom a call asks, or tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Whether anything is still queued for the old certificate.
+    Drained,
+    /// Others are told of the new one.
+    Publish,
+    /// Whether they have taken it up.
+    Confirm,
+}
+
+/// How it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reach {
+    /// By an HTTP call.
+    Http(HttpCall),
+    /// By a command in pods.
+    Exec(ExecCall),
+    /// By a Job.
+    Job(JobCall),
+}
+
+impl Reach {
+    /// As the spec asks for it.
+    pub fn of_drained(drained: &Drained) -> Option<Self> {
+        let (http, exec, job) = (drained.http.clone(), drained.exec.clone(), drained.job.clone());
+        http.map(Self::Http).or(exec.map(Self::Exec)).or(job.map(Self::Job))
+    }
+
+    /// As the spec asks for it.
+    pub fn of(publish: &Publish) -> Option<Self> {
+        publish.http.clone().map(Self::Http).or(publish.job.clone().map(Self::Job))
+    }
+}
+
+/// What a call is about: a certificate, and never its key.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The revision.
+    pub revision: Revision,
+    /// Leaf first.
+    pub chain: Arc<Chain>,
+    /// Its CA.
+    pub ca: Arc<Vec<Certificate>>,
+}
+
 /// A step to take. Each says exactly what to do.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -72,6 +119,25 @@ pub enum Action {
         revision: i64,
         /// Its name.
         name: String,
+    },
+    /// Read the source of an import.
+    ReadSource {
+        /// Certificates that may be the issuers it lacks.
+        issuers: Vec<Certificate>,
+    },
+    /// Fetch an issuer that the source lacks.
+    FetchIssuer {
+        /// From these addresses.
+        urls: Vec<String>,
+    },
+    /// Take what the source holds as a revision.
+    Import {
+        /// The revision to be.
+        revision: i64,
+        /// Key and certificate.
+        pair: KeyPair,
+        /// To be remembered with it.
+        origin: Origin,
     },
     /// Sign locally.
     Sign {
@@ -263,6 +329,29 @@ pub enum Action {
         /// Its name.
         name: String,
     },
+    /// Ask or tell somebody about a certificate.
+    Call {
+        /// What for.
+        purpose: Purpose,
+        /// How.
+        reach: Box<Reach>,
+        /// The certificate.
+        told: Box<Told>,
+    },
+    /// Read the key that was made ahead.
+    ReadNextKey {
+        /// Its Secret.
+        name: String,
+    },
+    /// Make a key ahead.
+    StoreNextKey {
+        /// Its Secret.
+        name: String,
+        /// The key to make.
+        key: KeySpec,
+        /// Whether the Secret exists: what is in it is in use, or of no use.
+        exists: bool,
+    },
 }
 
 impl fmt::Display for Action {
@@ -271,6 +360,9 @@ impl fmt::Display for Action {
             Self::ReadSecret => write!(f, "read the active Secret"),
             Self::ReadPassword => write!(f, "read the password of the PKCS#12 stores"),
             Self::ReadRevision { name, .. } => write!(f, "read the revision Secret {name}"),
+            Self::ReadSource { .. } => write!(f, "read the source"),
+            Self::FetchIssuer { urls } => write!(f, "fetch the missing issuer from {}", urls.join(" or ")),
+            Self::Import { revision, .. } => write!(f, "take what the source holds as revision {revision}"),
             Self::Sign { revision, leaf, .. } => {
                 write!(f, "sign revision {revision} for {}", leaf.subject.dns_names.join(", "))
             }
@@ -297,6 +389,15 @@ impl fmt::Display for Action {
             Self::WriteTemporary { .. } => write!(f, "put a self-signed certificate in place"),
             Self::CreateRequest { name, .. } => write!(f, "create CertificateRequest {name}"),
             Self::LookAtRequest { name } => write!(f, "look at CertificateRequest {name}"),
+            Self::Call { purpose: Purpose::Drained, .. } => write!(f, "ask whether anything is queued"),
+            Self::Call { purpose: Purpose::Publish, told, .. } => {
+                write!(f, "tell of revision {}", told.revision.revision)
+            }
+            Self::Call { purpose: Purpose::Confirm, told, .. } => {
+                write!(f, "ask whether revision {} was taken up", told.revision.revision)
+            }
+            Self::ReadNextKey { name } => write!(f, "read the next key in Secret {name}"),
+            Self::StoreNextKey { name, .. } => write!(f, "make the next key in Secret {name}"),
             Self::DeleteRequest { name } => write!(f, "delete CertificateRequest {name}"),
         }
     }

@@ -138,7 +138,10 @@ fn fail(state: &mut State<'_>, reason: &'static str, message: String) -> Step {
 pub fn clean_up(state: &mut State<'_>, step: &mut Step) {
     let status = state.world.object.status.as_ref();
     let Some(old) = status.and_then(|s| s.attempt.as_ref()).and_then(|a| a.request.clone()) else { return };
-    let others = matches!(state.world.issuer, IssuerView::Acme(_) | IssuerView::Ca(_) | IssuerView::SelfSigned);
+    let others = matches!(
+        state.world.issuer,
+        IssuerView::Acme(_) | IssuerView::Ca(_) | IssuerView::SelfSigned | IssuerView::Import(_)
+    );
     if let Some(attempt) = state.attempt.as_mut().filter(|_| others) {
         attempt.request = None;
     }

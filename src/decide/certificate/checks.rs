@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use k8s_openapi::jiff::Timestamp;
 
 use super::names::{self, Wanted};
+use super::next_key;
 use super::state::State;
 use super::world::{IssuerView, SecretView};
 use crate::api::certificate::{IssuerRef, Revision};
 use crate::api::keys;
-use crate::api::reasons::certificate as reason;
+use crate::api::reasons::{certificate as reason, import};
+use crate::pki::covers;
 
 /// A reason for a new revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +37,46 @@ const CHECKS: &[Check] = &[
     key_differs,
     subject_differs,
     renewal_asked_for,
+    rotation_asked_for,
     renewal_due,
+    key_due,
 ];
+
+/// What of that can be wrong with a revision that is not active yet.
+const AGAINST: &[Check] = &[
+    issuer_differs,
+    ca_differs,
+    names_differ,
+    key_differs,
+    subject_differs,
+    key_is_compromised,
+    renewal_asked_anew,
+    rotation_asked_anew,
+    is_due_itself,
+];
+
+/// For an imported certificate: whether another is there, its source tells.
+const OF_IMPORT: &[Check] = &[secret_is_lost, expired, names_not_covered];
+
+/// What of that can be wrong with an imported certificate that is not active yet.
+const AGAINST_IMPORT: &[Check] = &[names_not_covered];
 
 struct Look<'a> {
     state: &'a State<'a>,
     active: &'a Revision,
     wanted: &'a Wanted,
+    /// Old names that it need not have.
+    omitted: Vec<&'a str>,
     now: Timestamp,
+}
+
+/// Why nobody wants a revision that is complete and not active, if nobody does.
+pub fn against(state: &State<'_>, candidate: &Revision, wanted: &Wanted) -> Option<Trigger> {
+    // An old name that could not be validated was left out of it.
+    let omitted = wanted.legacy.keys().filter(|n| !candidate.dns_names.contains(n)).map(String::as_str).collect();
+    let look = Look { state, active: candidate, wanted, omitted, now: state.world.now };
+    let checks = if state.spec.import.is_some() { AGAINST_IMPORT } else { AGAINST };
+    checks.iter().find_map(|check| check(&look))
 }
 
 /// The first reason for a new revision, if there is one.
@@ -54,8 +88,19 @@ pub fn first(state: &State<'_>, wanted: &Wanted) -> Option<Trigger> {
             still_good: false,
         });
     };
-    let look = Look { state, active, wanted, now: state.world.now };
-    CHECKS.iter().find_map(|check| check(&look))
+    let omitted = state.omitted.iter().map(|o| o.name.as_str()).collect();
+    let look = Look { state, active, wanted, omitted, now: state.world.now };
+    let checks = if state.spec.import.is_some() { OF_IMPORT } else { CHECKS };
+    checks.iter().find_map(|check| check(&look))
+}
+
+/// Every reason for a new revision.
+pub fn all(state: &State<'_>, wanted: &Wanted) -> Vec<Trigger> {
+    let Some(active) = &state.active else { return first(state, wanted).into_iter().collect() };
+    let omitted = state.omitted.iter().map(|o| o.name.as_str()).collect();
+    let look = Look { state, active, wanted, omitted, now: state.world.now };
+    let checks = if state.spec.import.is_some() { OF_IMPORT } else { CHECKS };
+    checks.iter().filter_map(|check| check(&look)).collect()
 }
 
 fn bad(reason: &'static str, message: String) -> Option<Trigger> {
@@ -123,7 +168,7 @@ fn ca_differs(look: &Look<'_>) -> Option<Trigger> {
 
 fn names_differ(look: &Look<'_>) -> Option<Trigger> {
     let has: BTreeSet<String> = look.active.dns_names.iter().cloned().collect();
-    let wants = look.wanted.without(look.state.omitted.iter().map(|o| o.name.as_str()));
+    let wants = look.wanted.without(look.omitted.iter().copied());
     if has == wants {
         return None;
     }
@@ -137,6 +182,21 @@ fn names_differ(look: &Look<'_>) -> Option<Trigger> {
         parts.push(format!("still has {}", list(extra)));
     }
     bad(reason::NAMES_CHANGED, format!("the certificate {}", parts.join(" and ")))
+}
+
+/// An imported certificate may have more names than those asked for.
+fn names_not_covered(look: &Look<'_>) -> Option<Trigger> {
+    let allow = look.state.spec.import.as_ref().map(|i| i.allow.as_slice()).unwrap_or_default();
+    if allow.iter().any(|word| word == import::NAME_NOT_COVERED) {
+        return None;
+    }
+    let lacks = |name: &&String| !look.active.dns_names.iter().any(|has| covers(has, name));
+    let lacking: Vec<&str> = look.wanted.required.iter().filter(lacks).map(String::as_str).take(5).collect();
+    (!lacking.is_empty()).then(|| Trigger {
+        reason: reason::NAMES_CHANGED,
+        message: format!("the imported certificate does not cover {}", lacking.join(", ")),
+        still_good: false,
+    })
 }
 
 fn key_differs(look: &Look<'_>) -> Option<Trigger> {
@@ -171,6 +231,53 @@ fn renewal_due(look: &Look<'_>) -> Option<Trigger> {
     (look.now >= due).then(|| Trigger {
         reason: reason::RENEWAL_DUE,
         message: format!("the certificate has been due for renewal since {due}"),
+        still_good: true,
+    })
+}
+
+fn rotation_asked_for(look: &Look<'_>) -> Option<Trigger> {
+    look.state.asked_to_rotate().then(|| Trigger {
+        reason: reason::KEY_ROTATION_REQUESTED,
+        message: format!("the annotation {} asks for another key", keys::ROTATE_KEY),
+        still_good: true,
+    })
+}
+
+fn key_due(look: &Look<'_>) -> Option<Trigger> {
+    // A key that was made elsewhere is replaced elsewhere.
+    look.state.spec.issuer_ref.as_ref()?;
+    let due = next_key::due(look.state)?;
+    (look.now >= due).then(|| Trigger {
+        reason: reason::KEY_ROTATION_DUE,
+        message: format!("the key has been due for rotation since {due}"),
+        still_good: true,
+    })
+}
+
+fn key_is_compromised(look: &Look<'_>) -> Option<Trigger> {
+    let given_up = look.state.is_revoked() || look.state.replacement_asked().is_some();
+    let active = look.state.active.as_ref().filter(|_| given_up)?;
+    (active.spki_sha256 == look.active.spki_sha256)
+        .then(|| bad(reason::REVOKED, "it has the key of a certificate that was revoked".to_owned()))?
+}
+
+fn renewal_asked_anew(look: &Look<'_>) -> Option<Trigger> {
+    renewal_asked_for(look).filter(|_| look.state.asked_to_renew())
+}
+
+fn rotation_asked_anew(look: &Look<'_>) -> Option<Trigger> {
+    let active = look.state.active.as_ref()?;
+    rotation_asked_for(look).filter(|_| active.spki_sha256 == look.active.spki_sha256)
+}
+
+fn is_due_itself(look: &Look<'_>) -> Option<Trigger> {
+    let candidate = look.active;
+    let due = look.state.renewal_of(candidate.not_before.0, candidate.not_after.0, &candidate.serial);
+    let is_newer = look.state.active.as_ref().is_none_or(|a| a.not_after.0 < candidate.not_after.0);
+    // One that waits is renewed as if it were active, but not over and over.
+    (look.now >= due && is_newer).then(|| Trigger {
+        reason: reason::RENEWAL_DUE,
+        message: format!("it has been due for renewal since {due}"),
         still_good: true,
     })
 }

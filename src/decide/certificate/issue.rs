@@ -9,8 +9,7 @@ use super::checks::Trigger;
 use super::names::{self, Wanted};
 use super::state::State;
 use super::world::{Action, Fresh, IssuerView, KeyPair, KeySource, Origin, SecretView, StepFailure};
-use super::{Step, acme, cert_manager};
-use crate::api::certificate::RotationPolicy;
+use super::{Step, acme, cert_manager, gates, import, next_key, outputs, rollback, staged};
 use crate::api::reasons::certificate as reason;
 use crate::decide::backoff::{self, Pace};
 use crate::pki::{CaKeyPair, Certificate, Defect, Expected, KeySpec, LeafSpec, PrivateKey, validate_issued};
@@ -37,7 +36,7 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
         return Step::act(vec![Action::ReadRevision { revision, name: name.clone() }]);
     }
     if let Some(fresh) = stored_already(state, revision, wanted, trigger) {
-        return store(state, &fresh);
+        return store(state, &fresh, trigger.reason);
     }
     if state.world.read.get(&revision).is_some_and(|r| r.content.is_some()) {
         // Where the status was lost, this may be a revision that has served: its key is not written over.
@@ -52,6 +51,7 @@ pub fn step(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Step {
         IssuerView::Ca(ca) => sign(state, wanted, Some(ca), origin),
         IssuerView::Acme(view) => acme::step(state, wanted, trigger, &view, origin),
         IssuerView::CertManager(view) => cert_manager::step(state, wanted, trigger, &view, origin),
+        IssuerView::Import(view) => import::step(state, wanted, &view),
         IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => Step::failing(state),
     }
 }
@@ -65,13 +65,11 @@ fn issued(state: &mut State<'_>, wanted: &Wanted, trigger: &Trigger) -> Option<S
 
 /// Stores what was issued, where it is what was asked for.
 pub(super) fn accept(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trigger: &Trigger) -> Step {
-    judge(state, fresh, wanted, trigger).unwrap_or_else(|| store(state, fresh))
+    judge(state, fresh, wanted, trigger).unwrap_or_else(|| store(state, fresh, trigger.reason))
 }
 
 fn issuer_problem(state: &State<'_>) -> Option<Step> {
-    let Some(issuer) = state.issuer_ref() else {
-        return Some(Step::blocked(reason::IMPORT_INVALID, "the source has not been read".to_owned()));
-    };
+    let issuer = state.issuer_ref()?;
     let name = format!("MailIssuer {}/{}", issuer.namespace.unwrap_or_default(), issuer.name);
     match &state.world.issuer {
         IssuerView::NotFound => Some(Step::blocked(
@@ -83,7 +81,11 @@ fn issuer_problem(state: &State<'_>) -> Option<Step> {
             stalled: false,
             ..Step::blocked(reason::ISSUER_NOT_READY, format!("{name} is not ready: {why}"))
         }),
-        IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::Acme(_) | IssuerView::CertManager(_) => None,
+        IssuerView::SelfSigned
+        | IssuerView::Ca(_)
+        | IssuerView::Acme(_)
+        | IssuerView::CertManager(_)
+        | IssuerView::Import(_) => None,
     }
 }
 
@@ -153,14 +155,11 @@ fn stored_or_kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<Pr
     }
 }
 
-/// The active key, where the rotation policy keeps it and it is of the kind asked for.
+/// The active key, where the rotation policy keeps it and it is of the kind asked for; else the one that was made ahead.
 pub(super) fn kept_key(state: &State<'_>, spec: &KeySpec) -> Result<Option<Arc<PrivateKey>>, Box<Step>> {
     let Some(active) = &state.active else { return Ok(None) };
-    if state.spec.options.private_key.rotation.policy == RotationPolicy::Always
-        || state.is_revoked()
-        || state.replacement_asked().is_some()
-    {
-        return Ok(None);
+    if next_key::rotates(state) || state.is_revoked() || state.replacement_asked().is_some() {
+        return next_key::take(state, spec);
     }
     // A key that somebody else put there is not ours to certify.
     let fits = |key: &Arc<PrivateKey>| key.matches_spec(spec) && key.spki_sha256().to_string() == active.spki_sha256;
@@ -221,14 +220,17 @@ fn judge(state: &mut State<'_>, fresh: &Fresh, wanted: &Wanted, trigger: &Trigge
     Some(Step::failing(state))
 }
 
-/// Stores the revision, then keeps the one it replaces, then activates it.
-fn store(state: &State<'_>, fresh: &Fresh) -> Step {
-    let mut actions = Vec::new();
+/// Stores the revision, and activates it at once where it need not wait for anything.
+pub(super) fn store(state: &mut State<'_>, fresh: &Fresh, why: &str) -> Step {
+    let candidate = state.revision(fresh.revision, &fresh.pair, &fresh.origin, None);
+    let may_activate = gates::all_met(state, &candidate);
     let name = state.world.revisions.get(&fresh.revision);
     let exists = name.is_some();
     let stored = state.world.read.get(&fresh.revision).and_then(|r| r.content.as_ref());
     let same = |pair: &KeyPair| pair.chain.leaf().fingerprint == fresh.pair.chain.leaf().fingerprint;
-    if !stored.is_some_and(same) && (exists || state.active.is_some()) {
+    let is_stored = stored.is_some_and(same);
+    let mut actions = Vec::new();
+    if !is_stored && (exists || state.active.is_some() || !may_activate) {
         let name = name.cloned().unwrap_or_else(|| super::revision_name(&state.world.object, fresh.revision));
         actions.push(Action::StoreRevision {
             revision: fresh.revision,
@@ -238,6 +240,22 @@ fn store(state: &State<'_>, fresh: &Fresh) -> Step {
             origin: fresh.origin.clone(),
         });
     }
+    if may_activate {
+        return activation(state, fresh, actions);
+    }
+    if !is_stored {
+        return Step::act(actions);
+    }
+    state.stage(fresh, why);
+    let judged = state.staged.first().cloned().map(|staged| gates::judge(state, &staged)).unwrap_or_default();
+    let asks = judged.ask;
+    let step = staged::wait(state, judged);
+    // The status first: what is asked next is asked about what is known to all.
+    if asks { Step { wake: Some(state.soon(1)), ..step } } else { step }
+}
+
+/// Keeps the revision that is replaced, then writes the new one to the active Secret, after other `actions`.
+pub(super) fn activation(state: &State<'_>, fresh: &Fresh, mut actions: Vec<Action>) -> Step {
     match keep_replaced(state) {
         Replaced::Kept => {}
         Replaced::Unread => return Step::act(vec![Action::ReadSecret]),
@@ -252,20 +270,33 @@ fn store(state: &State<'_>, fresh: &Fresh) -> Step {
     Step::act(actions)
 }
 
-enum Replaced {
-    /// Its key is in a Secret of its own, or history keeps none.
+/// Where the key of the active revision is kept.
+pub(super) enum Replaced {
+    /// In a Secret of its own, or nowhere, as history asks for.
     Kept,
-    /// Its key has to be read first.
+    /// It has to be read first.
     Unread,
-    /// Its key has to be stored first.
+    /// It has to be stored first.
     Store(Box<Action>),
 }
 
 fn keep_replaced(state: &State<'_>) -> Replaced {
     let Some(active) = &state.active else { return Replaced::Kept };
-    if state.spec.options.history.revisions <= 0 || state.world.revisions.contains_key(&active.revision) {
+    let wanted = state.spec.options.history.revisions > 0
+        || outputs::keeps_all(&state.world.object)
+        || state.spec.options.activation.publish.is_some()
+        || !rollback::judges_of(state, active).is_empty()
+        || state.world.dependents.iter().any(|d| d.tlsa_published.contains(&active.spki_sha256))
+        || state.is_needed(active, true);
+    if !wanted || state.world.revisions.contains_key(&active.revision) {
         return Replaced::Kept;
     }
+    keep_active(state)
+}
+
+/// Stores what the active Secret holds in a Secret of its own.
+pub(super) fn keep_active(state: &State<'_>) -> Replaced {
+    let Some(active) = &state.active else { return Replaced::Kept };
     match &state.world.secret {
         SecretView::Unchanged => Replaced::Unread,
         SecretView::Ours(secret) if state.holds_active(secret) => match &secret.content {

@@ -1,24 +1,35 @@
 //! What to do about a MailCertificate.
 //!
 //! ```text
-//! blocked? ─▶ Secret read ─▶ Secret right? ─▶ reason for a new revision? ─▶ issuer ─▶ backoff ─▶ key ─▶ sign or order
-//!    │              │ no: write it again           │ none: prune, rest              ─▶ validate ─▶ store ─▶ activate
-//!    └ say why; what works stays                   ▼
+//! blocked? ─▶ Secret read ─▶ Secret right? ─▶ does it work? ─▶ staged? ─▶ reason for a new revision? ─▶ issuer ─▶ backoff
+//!    │              │ no: write it again   │ no: go back   │ gates met: activate   │ none: tell, prune, rest
+//!    └ say why; what works stays           └ ─▶ staged     └ else wait             └ ─▶ key ─▶ sign or order ─▶ validate
+//!                                                                                       ─▶ store ─▶ gates ─▶ activate
 //! ```
 
 mod acme;
 pub mod action;
+mod announce;
 mod ari;
 mod cert_manager;
 mod chains;
 mod checks;
+mod expiry;
+mod import;
+mod gates;
+mod history;
 mod issue;
+mod judgement;
 mod names;
+mod next_key;
 pub mod outputs;
+pub mod preview;
 mod renewal;
 mod renewal_info;
 mod repair;
 mod revocation;
+mod rollback;
+mod staged;
 mod state;
 mod status;
 mod system;
@@ -31,12 +42,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 pub use self::acme::dns_solver;
+pub use self::expiry::watched_of as watched;
 pub use self::names::{Wanted, wanted};
 pub use self::renewal_info::next_after as next_renewal_check;
 use self::state::State;
 pub use self::status::notes;
 pub use self::world::{Action, Fact, World};
-use self::world::{OrderView, SecretView, StepFailure};
+use self::world::{IssuerView, OrderView, SecretView, StepFailure};
 use super::{Decision, backoff, jitter};
 use crate::api::certificate::{MailCertificate, MailCertificateStatus, Order};
 use crate::api::reasons::certificate as reason;
@@ -137,6 +149,9 @@ fn next(state: &mut State<'_>) -> Step {
     if let Some(step) = temporary::step(state, &wanted).or_else(|| repair::step(state)) {
         return step;
     }
+    if let IssuerView::Import(view) = &world.issuer {
+        return imported(state, &wanted, view);
+    }
     if world.learnt.activated.is_none()
         && let Some(step) = revocation::step(state)
     {
@@ -146,13 +161,59 @@ fn next(state: &mut State<'_>) -> Step {
     if let Some(action) = renewal_info::ask(state).filter(|_| world.learnt.activated.is_none()) {
         return Step::act(vec![action]);
     }
+    if world.learnt.activated.is_none()
+        && let Some(step) = rollback::step(state)
+    {
+        return step;
+    }
+    if let Some(step) = staged::step(state, &wanted) {
+        return beside(state, step);
+    }
     let Some(trigger) = checks::first(state, &wanted) else { return rest(state) };
     if world.learnt.activated.is_some() {
         // One write of the Secret in a pass: the status first, then what else there is to do.
         return Step::working(reason::ISSUING, trigger.message, state.soon(1));
     }
+    if let Some(step) = rollback::held(state, &trigger) {
+        return beside(state, step);
+    }
+    if let Some(step) = rollback::again(state, &trigger, &wanted) {
+        return step;
+    }
     let contested = if is_lost(trigger.reason) { repair::contested(state) } else { None };
     contested.unwrap_or_else(|| issue::step(state, &trigger, &wanted))
+}
+
+/// The source of an import decides what comes next; what was taken from it goes the way of every revision.
+fn imported(state: &mut State<'_>, wanted: &Wanted, view: &world::ImportView) -> Step {
+    if state.world.learnt.activated.is_none()
+        && let Some(step) = rollback::step(state)
+    {
+        return step;
+    }
+    let source = import::step(state, wanted, view);
+    if !source.actions.is_empty() {
+        return source;
+    }
+    match staged::step(state, wanted) {
+        // A source that went bad is said, whatever waits.
+        Some(staged) if staged.actions.is_empty() && source.stalled => source,
+        Some(staged) => {
+            let step = beside(state, staged);
+            let wake = [step.wake, source.wake].into_iter().flatten().min();
+            Step { wake, ..step }
+        }
+        None => source,
+    }
+}
+
+/// What goes on while something is waited for.
+fn beside(state: &mut State<'_>, waits: Step) -> Step {
+    if !waits.actions.is_empty() {
+        return waits;
+    }
+    let step = history::step(state);
+    if step.actions.is_empty() { waits } else { step }
 }
 
 /// The step that failed belongs to an attempt, which says when to go on.
@@ -173,14 +234,7 @@ fn is_lost(reason: &str) -> bool {
 /// Nothing to issue: an attempt that nobody wants any more is dropped, and history is cut to its length.
 fn rest(state: &mut State<'_>) -> Step {
     state.attempt = None;
-    let kept = usize::try_from(state.spec.options.history.revisions).unwrap_or(0);
-    state.previous.truncate(kept);
-    let Some(active) = &state.active else { return Step::default() };
-    let listed = |revision: &i64| state.previous.iter().any(|r| r.revision == *revision);
-    // Where the status was lost, history is not listed, and its keys are kept all the same.
-    let unlisted = kept.saturating_sub(state.previous.len());
-    let old = state.world.revisions.iter().rev().filter(|(n, _)| **n < active.revision && !listed(n));
-    Step::act(old.skip(unlisted).map(|(n, name)| Action::Prune { revision: *n, name: name.clone() }).collect())
+    history::step(state)
 }
 
 impl State<'_> {
@@ -227,9 +281,18 @@ impl State<'_> {
 
 /// The name of a revision Secret that does not exist yet: recognisable, and different for every MailCertificate that ever had this secretName.
 pub fn revision_name(object: &MailCertificate, revision: i64) -> String {
+    tagged_name(object, &format!("r{revision}"))
+}
+
+/// The name of the Secret that keeps the key made ahead.
+pub fn next_key_name(object: &MailCertificate) -> String {
+    tagged_name(object, "next")
+}
+
+fn tagged_name(object: &MailCertificate, what: &str) -> String {
     let uid = object.uid().unwrap_or_default();
     let tag = (jitter::fraction(&[&uid]) * f64::from(1 << 20)) as u32;
-    let suffix = format!("-r{revision}-{tag:05x}");
+    let suffix = format!("-{what}-{tag:05x}");
     let room = 253usize.saturating_sub(suffix.len());
     let base: String = object.spec.secret_name.chars().take(room).collect();
     format!("{}{suffix}", base.trim_end_matches(['.', '-']))

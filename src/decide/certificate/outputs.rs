@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::Step;
 use super::state::State;
 use super::world::{Action, KeyPair, PasswordView, SecretView, World};
-use crate::api::certificate::{KeyEncoding, MailCertificate, OutputsStatus, Pkcs12Profile};
+use crate::api::certificate::{KeyEncoding, MailCertificate, OutputsStatus, Pkcs12Profile, Usage};
 use crate::api::reasons::finding;
+use crate::pki::outputs::Previous;
 use crate::pki::outputs::all_names;
 use crate::pki::{Encoding, KeyAlgorithm, Outputs, Pair, Pkcs12, Profile};
 
@@ -15,8 +16,8 @@ const STORES: &str = "spec.outputs.pkcs12";
 /// What a finding about the form of the key is about.
 const ENCODING: &str = "spec.privateKey.encoding";
 
-/// What the Secret is to hold, by the spec and with the password as far as it is known.
-pub fn wanted(world: &World) -> Outputs {
+/// What the Secret is to hold with a pair, by the spec and with the password as far as it is known.
+pub fn wanted(world: &World, with: Option<&KeyPair>) -> Outputs {
     let spec = &world.object.spec.options;
     let password = match &world.password {
         PasswordView::Read { password: Ok(password), .. } => Some(password.clone()),
@@ -37,8 +38,41 @@ pub fn wanted(world: &World) -> Outputs {
             truststore: wanted.truststore,
             password,
         }),
-        previous: Vec::new(),
+        previous: with.map(|pair| previous(world, pair)).unwrap_or_default(),
     }
+}
+
+/// Whether old mail has to stay readable: then every former key stands beside the current one.
+pub(super) fn keeps_all(object: &MailCertificate) -> bool {
+    object.spec.options.usages.contains(&Usage::EmailProtection)
+}
+
+/// The revisions that have been active, by the status.
+fn former(world: &World) -> impl Iterator<Item = i64> + '_ {
+    let status = world.object.status.as_ref();
+    status.into_iter().flat_map(|s| s.previous.iter().chain(&s.active)).map(|r| r.revision)
+}
+
+/// Former pairs, newest first, where they are to stand beside this one.
+fn previous(world: &World, beside: &KeyPair) -> Vec<Previous> {
+    if !keeps_all(&world.object) {
+        return Vec::new();
+    }
+    let mut numbers: Vec<i64> = former(world).collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let stored = |number: i64| Some((number, world.read.get(&number)?.content.as_ref()?));
+    let others = numbers.into_iter().filter_map(stored);
+    let others = others.filter(|(_, pair)| pair.chain.leaf().fingerprint != beside.chain.leaf().fingerprint);
+    others.map(|(number, pair)| Previous { number, key: pair.key.clone(), chain: pair.chain.clone() }).collect()
+}
+
+/// The former revisions that have to be read before the Secret is.
+fn unread(world: &World) -> Vec<Action> {
+    if !keeps_all(&world.object) {
+        return Vec::new();
+    }
+    let name = |n: i64| world.revisions.get(&n).filter(|_| !world.read.contains_key(&n)).cloned();
+    former(world).filter_map(|n| Some(Action::ReadRevision { revision: n, name: name(n)? })).collect()
 }
 
 /// The pair as [`Outputs`] takes it.
@@ -86,12 +120,22 @@ pub(super) fn prepare(state: &State<'_>, step: &mut Step) {
     let writes = step.actions.iter().any(|a| matches!(a, Action::WriteActive { .. } | Action::WriteTemporary { .. }));
     let reads = step.actions.iter().any(|a| matches!(a, Action::ReadSecret));
     // What an earlier write has left there stands on the Secret.
-    if writes && matches!(state.world.secret, SecretView::Unchanged) && wanted(state.world).has_more() {
+    if writes
+        && matches!(state.world.secret, SecretView::Unchanged)
+        && (wanted(state.world, None).has_more() || keeps_all(&state.world.object))
+    {
         step.actions.insert(0, Action::ReadSecret);
     }
-    let unread = matches!(state.world.password, PasswordView::Changed | PasswordView::Unchanged);
-    if (writes || reads) && unread {
+    let unknown = matches!(state.world.password, PasswordView::Changed | PasswordView::Unchanged);
+    if (writes || reads) && unknown {
         step.actions.insert(0, Action::ReadPassword);
+    }
+    if writes || reads {
+        // Read before anything is written: the first write stands on all of them.
+        let first = unread(state.world);
+        if !first.is_empty() {
+            step.actions = first;
+        }
     }
 }
 

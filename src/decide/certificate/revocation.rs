@@ -29,7 +29,9 @@ pub fn step(state: &mut State<'_>) -> Option<Step> {
         // They revoke nothing: another certificate with another key is all there is.
         IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::CertManager(_) => return None,
         // Their words are shown already.
-        IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => return None,
+        IssuerView::Import(_) | IssuerView::NotFound | IssuerView::NotAllowed(_) | IssuerView::NotReady(_) => {
+            return None;
+        }
     }
     state.find(finding::NOT_REVOKED, keys::REVOKE, None);
     let waits = state.attempt.as_ref().and_then(|a| a.retry_time.as_ref()).map(|t| t.0);

@@ -6,10 +6,11 @@ use kube::ResourceExt;
 
 use super::acme::preflight;
 use super::world::{ActiveSecret, KeyPair, Origin, SecretView, StepFailure, World};
-use super::{chains, outputs, renewal, renewal_info, wanted};
+use super::{announce, chains, checks, expiry, gates, outputs, renewal, renewal_info, rollback, wanted};
 use crate::api::certificate::{
-    ActivationStatus, Attempt, Failure, Finding, Gate, IssuerRef, MailCertificateSpec, NextKey, OmittedName,
-    OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, Revocation, Rollback, Temporary,
+    ActivationStatus, Attempt, Call, Failure, Finding, Gate, ImportStatus, IssuerRef, MailCertificateSpec, NextKey,
+    OmittedName, OutputsStatus, PublishedRecord, RenewalInfo, Repairs, Revision, RevisionState, Revocation, Rollback,
+    Temporary,
 };
 use crate::api::{
     keys,
@@ -36,6 +37,10 @@ pub struct State<'a> {
     pub staged: Vec<Revision>,
     /// What they wait for.
     pub gates: Vec<Gate>,
+    /// Those gates are still not met, and the active revision ends soon.
+    pub overdue: bool,
+    /// The question whether anything is queued.
+    pub drained: Option<Call>,
     /// The key that a later revision is to have.
     pub next_key: Option<NextKey>,
     /// What has become of the active revision.
@@ -60,6 +65,8 @@ pub struct State<'a> {
     pub published: Vec<PublishedRecord>,
     /// What was found wrong and stops nothing.
     pub findings: Vec<Finding>,
+    /// What was found in the source of an import.
+    pub import: Option<ImportStatus>,
     /// What DNS says before an order.
     pub preflight: preflight::Found,
     /// The revoke annotation that was acted upon last.
@@ -84,6 +91,8 @@ impl<'a> State<'a> {
             active: status.active,
             staged: status.staged,
             gates: status.gates,
+            overdue: false,
+            drained: status.drained,
             next_key: status.next_key,
             activation: status.activation,
             rollback: status.rollback,
@@ -96,6 +105,7 @@ impl<'a> State<'a> {
             temporary: status.temporary,
             published: status.published_records,
             findings: status.findings,
+            import: status.import.filter(|_| world.object.spec.import.is_some()),
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
             revocation: status.revocation,
@@ -112,6 +122,11 @@ impl<'a> State<'a> {
         state.take_in_activation();
         state.take_in_secret(&world.secret);
         state.take_in_order();
+        state.take_in_drained();
+        state.take_in_next_key();
+        state.keep_record();
+        state.take_in_calls();
+        state.take_in_proof();
         state.take_in_records();
         state.take_in_revocation();
         outputs::take_in(&mut state);
@@ -146,8 +161,11 @@ impl<'a> State<'a> {
         seen != self.world.object.metadata.generation
     }
 
-    /// When the active revision is due for renewal.
+    /// When the active revision is due for renewal. Imported ones are not renewed here.
     pub fn renewal_time(&self) -> Option<Timestamp> {
+        if self.spec.import.is_some() {
+            return None;
+        }
         let fallback = self.active.as_ref().map(|a| self.renewal_of(a.not_before.0, a.not_after.0, &a.serial))?;
         Some(renewal_info::effective(self, fallback))
     }
@@ -176,7 +194,8 @@ impl<'a> State<'a> {
     /// The number of the revision to be.
     pub fn next_revision(&self) -> i64 {
         let active = self.active.as_ref().map_or(0, |r| r.revision);
-        let previous = self.previous.iter().map(|r| r.revision).max().unwrap_or(0);
+        let listed = self.previous.iter().chain(&self.staged).map(|r| r.revision).max();
+        let previous = listed.unwrap_or(0);
         // A stored revision that never became active is gone on with, not made again.
         let stored = self.world.revisions.keys().next_back().copied().unwrap_or(0);
         let used = active.max(previous);
@@ -259,14 +278,21 @@ impl<'a> State<'a> {
         let Ok(pair) = &secret.content else { return };
         let revision = secret.revision.filter(|n| BELIEVABLE.contains(n)).unwrap_or(1);
         let fingerprint = pair.chain.leaf().fingerprint.to_string();
-        if self.active.as_ref().is_some_and(|a| a.revision >= revision || a.fingerprint_sha256 == fingerprint) {
+        // One that was staged became active, whatever its number: it may be the way back.
+        let was_staged = self.staged.iter().any(|r| r.revision == revision && r.fingerprint_sha256 == fingerprint);
+        let is_older = |a: &Revision| a.revision >= revision || a.fingerprint_sha256 == fingerprint;
+        if !was_staged && self.active.as_ref().is_some_and(is_older) {
             return;
         }
         if self.active.is_none() {
             self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
         }
         let adopted = self.revision(revision, pair, &secret.origin, Some(secret.resource_version.clone()));
-        self.activate(adopted);
+        let reason = self.reason_for();
+        if self.active.as_ref().is_some_and(|a| a.spki_sha256 != adopted.spki_sha256) {
+            self.rotated();
+        }
+        self.activate(adopted, reason);
     }
 
     fn take_in_activation(&mut self) {
@@ -278,9 +304,13 @@ impl<'a> State<'a> {
             }
         } else if let Some((pair, origin)) = self.made(*revision) {
             let made = self.revision(*revision, pair, origin, Some(version.clone()));
+            let reason = self.reason_for();
             self.renew_seen = self.renew_annotation().map(str::to_owned).or(self.renew_seen.take());
+            if self.active.as_ref().is_none_or(|a| a.spki_sha256 != made.spki_sha256) {
+                self.rotated();
+            }
             let replaced = self.replacement_asked().map(str::to_owned);
-            self.activate(made);
+            self.activate(made, reason);
             self.take_in_replacement(replaced);
         }
         if undone {
@@ -314,26 +344,92 @@ impl<'a> State<'a> {
         }
     }
 
-    fn activate(&mut self, revision: Revision) {
+    fn activate(&mut self, mut revision: Revision, reason: String) {
+        let now = self.world.now;
+        let staged = self.staged.iter().find(|r| r.revision == revision.revision).cloned();
+        let way_back = staged.as_ref().filter(|s| rollback::is_way_back(s)).cloned();
+        let without = staged.as_ref().filter(|_| way_back.is_none()).map(|s| gates::judge(self, s).overridden);
+        let judges = self.active.as_ref().map(|old| rollback::judges_of(self, old)).unwrap_or_default();
+        revision.state = Some(RevisionState::Active);
+        revision.reason = Some(staged.as_ref().and_then(|s| s.reason.clone()).unwrap_or(reason));
+        revision.approved_by = staged.as_ref().and_then(|s| gates::approved_by(self, s));
+        revision.key_since = Some(self.key_since(&revision.spki_sha256));
+        self.unstage();
         if let Some(mut old) = self.active.take() {
+            if let Some(way_back) = &way_back {
+                self.took_back(&old, way_back);
+            }
             old.secret_resource_version = None;
             old.secret_name = self.world.revisions.get(&old.revision).cloned();
+            old.state = Some(if way_back.is_some() { RevisionState::Failed } else { RevisionState::Previous });
+            old.message = way_back.as_ref().and_then(|w| w.message.clone());
+            self.previous.retain(|r| r.revision != revision.revision && r.revision != old.revision);
             // Without a Secret of its own its key is gone.
             if old.secret_name.is_some() {
                 self.previous.insert(0, old);
             }
-            let kept = usize::try_from(self.spec.options.history.revisions).unwrap_or(0);
-            self.previous.truncate(kept);
         }
-        self.omitted = self.attempt.take().map(|a| a.omitted_names).unwrap_or_default();
+        let attempt = self.attempt.take();
+        self.omitted = attempt.map(|a| a.omitted_names).unwrap_or_else(|| self.left_out_of(&revision));
         self.omitted.retain(|o| !revision.dns_names.contains(&o.name));
         self.temporary = None;
         // What was found about a request is over with it; what is found about this revision follows.
-        self.findings.retain(|f| f.reason == finding::CLEAN_UP_FAILED);
+        self.findings.retain(|f| f.reason == finding::CLEAN_UP_FAILED || f.reason == finding::ROLLBACK_REFUSED);
         self.findings.extend(self.world.learnt.chain_findings.clone());
         let unanchored = revision.chain.is_some().then(|| self.unanchored()).flatten();
         self.find(finding::CHAIN_NOT_ANCHORED, "chain", unanchored);
+        let without = without.filter(|gates| !gates.is_empty()).map(|gates| {
+            format!(
+                "the active revision was about to end, so revision {} became active without {}",
+                revision.revision,
+                gates.join(", ")
+            )
+        });
+        self.find(finding::GATE_OVERRIDDEN, "activation", without);
+        if way_back.is_none() && judges.is_empty() {
+            self.rollback = None;
+        }
+        // On the way back nobody judges: there is nowhere else to go.
+        let judges = if way_back.is_some() { Vec::new() } else { judges };
+        self.activation = None;
+        if !judges.is_empty() || self.spec.options.activation.publish.is_some() {
+            self.activation = Some(announce::record(&revision, now, judges));
+        }
         self.active = Some(revision);
+        self.cut();
+    }
+
+    /// Why the revision that was just written was made, where no attempt or staging has told yet.
+    fn reason_for(&self) -> String {
+        if let Some(attempt) = self.attempt.as_ref().filter(|a| a.reason != reason::NOT_ISSUED) {
+            return attempt.reason.clone();
+        }
+        let reason = match (&self.active, &self.world.learnt.replaced) {
+            (None, _) => reason::FIRST_ISSUANCE,
+            (Some(_), Some(SecretView::Absent)) => reason::SECRET_MISSING,
+            (Some(_), Some(SecretView::Ours(secret))) if !self.holds_active(secret) => reason::SECRET_DAMAGED,
+            _ => wanted(self.spec).ok().and_then(|w| checks::first(self, &w)).map_or(reason::ISSUED, |t| t.reason),
+        };
+        reason.to_owned()
+    }
+
+    /// Since when a key is in use.
+    fn key_since(&self, spki: &str) -> Time {
+        let before = self.active.iter().chain(&self.previous).find(|r| r.spki_sha256 == spki);
+        before.map_or(Time(self.world.now), |r| r.key_since.clone().unwrap_or_else(|| r.not_before.clone()))
+    }
+
+    /// Old names that a staged revision had to do without.
+    fn left_out_of(&self, revision: &Revision) -> Vec<OmittedName> {
+        let legacy = wanted(self.spec).map(|w| w.legacy).unwrap_or_default();
+        let absent = legacy.into_keys().filter(|n| !revision.dns_names.contains(n));
+        let known = |name: &String| self.omitted.iter().find(|o| o.name == *name).cloned();
+        let new = |name: String| OmittedName {
+            problem: format!("it could not be validated when revision {} was issued", revision.revision),
+            since: revision.not_before.clone(),
+            name,
+        };
+        absent.map(|name| known(&name).unwrap_or_else(|| new(name))).collect()
     }
 
     /// Why the chain that was just issued leads to no anchor, if it does not.
@@ -350,7 +446,7 @@ impl<'a> State<'a> {
     }
 
     /// The facts of a revision.
-    fn revision(&self, revision: i64, pair: &KeyPair, origin: &Origin, version: Option<String>) -> Revision {
+    pub(super) fn revision(&self, revision: i64, pair: &KeyPair, origin: &Origin, version: Option<String>) -> Revision {
         let leaf = pair.chain.leaf();
         let mut dns_names: Vec<String> = leaf.dns_names.iter().map(|n| n.to_ascii_lowercase()).collect();
         dns_names.sort();
@@ -368,11 +464,13 @@ impl<'a> State<'a> {
             key: pair.key.spec().to_string(),
             request_sha256: origin.request.clone(),
             authority_spki_sha256: origin.authority_spki.clone(),
+            authorities: expiry::authorities(self, pair),
             chain: self.world.issuer.acme().map(|acme| chains::described(&pair.chain, Some(acme), self.world.now).0),
             ari_id: self.world.issuer.acme().and_then(|_| ari_id(leaf)),
             state: None,
             reason: None,
             message: None,
+            approved_by: None,
             key_since: None,
             secret_name: self.world.revisions.get(&revision).cloned(),
             secret_resource_version: version,

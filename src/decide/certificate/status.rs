@@ -6,8 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 use super::checks::{self, Trigger};
 use super::state::State;
 use super::world::SecretView;
-use super::{Action, Step, renewal_info, system, temporary, wanted};
-use crate::api::certificate::{Finding, MailCertificateStatus};
+use super::{
+    Action, Step, announce, expiry, judgement, next_key, renewal_info, rollback, staged, system, temporary, wanted,
+};
+use crate::api::certificate::{Finding, MailCertificateStatus, Revision};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, condition};
 use crate::decide::Decision;
@@ -31,6 +33,17 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         }
     }
     system::say(&state, &mut conditions);
+    let expiring = expiry::warnings(&state);
+    expiry::conclude(&state, &step, &expiring, &mut conditions);
+    if let Some(staged) = state.staged.first() {
+        let reason = if state.overdue { reason::GATE_OVERDUE } else { reason::GATE_UNMET };
+        let message = match state.gates.is_empty() {
+            true => format!("revision {} becomes active", staged.revision),
+            false => format!("revision {} waits for {}", staged.revision, staged::waiting(&state.gates)),
+        };
+        conditions.set(condition::STAGED, Is::True, reason, &message);
+    }
+    next_key::remind(&state, &mut conditions);
     let wake = wake(&state, &step, renewal);
     let status = MailCertificateStatus {
         observed_generation: generation,
@@ -38,6 +51,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         active: state.active,
         staged: state.staged,
         gates: state.gates,
+        drained: state.drained,
         next_key: state.next_key,
         activation: state.activation,
         rollback: state.rollback,
@@ -52,6 +66,8 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         temporary: state.temporary,
         published_records: state.published,
         findings: state.findings,
+        import: state.import,
+        expiring,
         last_revoke_request: state.revoke_seen,
         revocation: state.revocation,
         dependents: system::dependents(state.world),
@@ -69,15 +85,12 @@ pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<No
         && number(old) != number(new)
     {
         notes.retain(|n| n.reason != reason::ACTIVE);
-        let message = format!(
-            "revision {} is active: {}, valid until {}, fingerprint {}",
-            active.revision,
-            listed(&active.dns_names),
-            active.not_after.0,
-            active.fingerprint_sha256
-        );
-        notes
-            .insert(0, Note { warning: false, reason: reason::ISSUED.to_owned(), action: "Issue".to_owned(), message });
+        notes.insert(0, became_active(old, new, active));
+    }
+    let staged = |s: &MailCertificateStatus| s.staged.first().map(|r| r.revision);
+    if let Some(revision) = new.staged.first().filter(|_| staged(old) != staged(new)) {
+        notes.retain(|n| n.reason != reason::GATE_UNMET);
+        notes.push(is_staged(new, revision));
     }
     let repaired = |s: &MailCertificateStatus| s.repairs.as_ref().map(|r| (r.count, r.last_time.0));
     if repaired(new).is_some() && repaired(old) != repaired(new) && number(old) == number(new) {
@@ -89,14 +102,76 @@ pub fn notes(old: &MailCertificateStatus, new: &MailCertificateStatus) -> Vec<No
             message,
         });
     }
+    expiry::tell(old, new, &mut notes);
     let new_finding = |f: &&Finding| !old.findings.iter().any(|o| o.reason == f.reason && o.about == f.about);
     notes.extend(new.findings.iter().filter(new_finding).map(|f| Note {
-        warning: true,
+        warning: !judgement::PUT_RIGHT.contains(&f.reason.as_str()),
         reason: f.reason.clone(),
         action: "Check".to_owned(),
         message: f.message.clone(),
     }));
     notes
+}
+
+fn became_active(old: &MailCertificateStatus, new: &MailCertificateStatus, active: &Revision) -> Note {
+    let when = |s: &MailCertificateStatus| s.rollback.as_ref().map(|r| (r.from, r.time.0));
+    if let Some(rollback) = new.rollback.as_ref().filter(|r| r.to == Some(active.revision) && when(old) != when(new)) {
+        let message = format!(
+            "revision {} was taken back ({}): revision {} is active again, valid until {}, fingerprint {}",
+            rollback.from, rollback.message, active.revision, active.not_after.0, active.fingerprint_sha256
+        );
+        let warning = rollback.reason != reason::ROLLBACK_REQUESTED;
+        return Note { warning, reason: reason::ROLLED_BACK.to_owned(), action: "RollBack".to_owned(), message };
+    }
+    let approved = active.approved_by.as_ref().map(|who| format!(", approved by {who}")).unwrap_or_default();
+    let message = format!(
+        "revision {} is active: {}, valid until {}, fingerprint {}{approved}",
+        active.revision,
+        listed(&active.dns_names),
+        active.not_after.0,
+        active.fingerprint_sha256
+    );
+    Note { warning: false, reason: reason::ISSUED.to_owned(), action: "Issue".to_owned(), message }
+}
+
+/// A revision waits: why there is it, in what it differs from the active one, and for what it waits.
+fn is_staged(new: &MailCertificateStatus, revision: &Revision) -> Note {
+    let differs = new.active.as_ref().map(|active| difference(active, revision)).unwrap_or_default();
+    let differs = if differs.is_empty() { String::new() } else { format!("; {}", differs.join("; ")) };
+    let waits = match new.gates.is_empty() {
+        true => String::new(),
+        false => format!("; waits for {}", staged::waiting(&new.gates)),
+    };
+    let why = revision.reason.as_deref().unwrap_or(reason::ISSUED);
+    let message = format!("revision {} is staged ({why}){differs}{waits}", revision.revision);
+    Note { warning: false, reason: condition::STAGED.to_owned(), action: "Stage".to_owned(), message }
+}
+
+/// In what a revision differs from another one, in words for people.
+pub fn difference(from: &Revision, to: &Revision) -> Vec<String> {
+    let mut words = Vec::new();
+    let only = |a: &Revision, b: &Revision| -> Vec<String> {
+        a.dns_names.iter().filter(|n| !b.dns_names.contains(n)).cloned().collect()
+    };
+    let (added, removed) = (only(to, from), only(from, to));
+    if !added.is_empty() {
+        words.push(format!("adds {}", listed(&added)));
+    }
+    if !removed.is_empty() {
+        words.push(format!("drops {}", listed(&removed)));
+    }
+    if from.issuer != to.issuer {
+        words.push(format!("is issued by {} in place of {}", to.issuer, from.issuer));
+    }
+    if from.key != to.key {
+        words.push(format!("has a key of {} in place of {}", to.key, from.key));
+    } else if from.spki_sha256 != to.spki_sha256 {
+        words.push("has another key".to_owned());
+    }
+    if from.request_sha256 != to.request_sha256 {
+        words.push("has another subject, other mail addresses or usages".to_owned());
+    }
+    words
 }
 
 /// The documented reason of that name.
@@ -107,6 +182,10 @@ pub fn known_reason(text: &str) -> &'static str {
 fn ready(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> (Is, &'static str, String) {
     let now = state.world.now;
     let why = |lead: String| match &step.situation {
+        None if !state.gates.is_empty() => {
+            let number = state.staged.first().map_or(0, |r| r.revision);
+            format!("{lead}; revision {number} waits for {}", staged::waiting(&state.gates))
+        }
         Some((_, message)) if !message.is_empty() => format!("{lead}: {message}"),
         _ => lead,
     };
@@ -158,11 +237,15 @@ fn mismatch(state: &State<'_>) -> Option<Trigger> {
 
 /// The next moment at which something changes by itself.
 fn wake(state: &State<'_>, step: &Step, renewal: Option<Timestamp>) -> Option<Timestamp> {
-    let expiry = state.active.as_ref().map(|a| a.not_after.0);
+    let end = state.active.as_ref().map(|a| a.not_after.0);
     let start = state.active.as_ref().map(|a| a.not_before.0);
     let ask = renewal_info::next(state).map(|at| at.max(state.soon(1)));
-    [step.wake, renewal, expiry, start, ask]
+    let key = [next_key::reminder(state), next_key::due(state).filter(|_| state.spec.issuer_ref.is_some())];
+    // What a held trigger waits for is the step's own time.
+    let renewal = renewal.filter(|_| state.staged.is_empty());
+    [step.wake, renewal, end, start, ask, expiry::next(state), rollback::wake(state), announce::wake(state)]
         .into_iter()
+        .chain(key)
         .flatten()
         .filter(|at| *at > state.world.now)
         .min()

@@ -18,8 +18,8 @@ pub fn step(state: &State<'_>, wanted: &Wanted) -> Option<Step> {
     if !state.spec.options.issue_temporary || state.active.is_some() || state.world.learnt.temporary.is_some() {
         return None;
     }
-    // These issue at once.
-    if matches!(state.world.issuer, IssuerView::SelfSigned | IssuerView::Ca(_)) {
+    // These issue at once; and no key is made for what is imported.
+    if matches!(state.world.issuer, IssuerView::SelfSigned | IssuerView::Ca(_) | IssuerView::Import(_)) {
         return None;
     }
     let over = match &state.world.secret {

@@ -181,6 +181,20 @@ impl<'a> Certificate<'a> {
             wanted.into_iter().any(|n| covers(&n, name))
         };
         let is_coming = missing.iter().all(|n| asked_for(n));
+        if let Some(import) = &object.spec.import {
+            let message = format!(
+                "{} not covered by the certificate of MailCertificate {}, which is imported: put one that covers {} into \
+                 Secret {}",
+                match missing {
+                    [one] => format!("{one} is"),
+                    _ => format!("{} are", first_three(missing, ", ")),
+                },
+                object.name_any(),
+                if missing.len() == 1 { "it" } else { "them" },
+                import.secret_ref.name,
+            );
+            return Said::new(State::False, reason::NAME_MISSING, message).stalled_if(true);
+        }
         let verb = if missing.len() == 1 { "is" } else { "are" };
         let advice = match (is_coming || self.own, missing.len()) {
             (true, 1) => "; a certificate with it is being issued",
@@ -202,6 +216,12 @@ impl<'a> Certificate<'a> {
         let same = |text: &str| to_ascii(text).is_ok_and(|n| n == name);
         let spec = &object.spec;
         let asked_for = spec.dns_names.iter().any(|n| same(n)) || spec.legacy_dns_names.iter().any(|l| same(&l.name));
+        if spec.import.is_some() {
+            return format!(
+                "the certificate, which is imported, does not cover it (MailCertificate {})",
+                object.name_any()
+            );
+        }
         match omitted.into_iter().find(|o| same(&o.name)) {
             Some(omitted) => omitted.problem.clone(),
             None if asked_for || self.own => "a certificate with it is being issued".to_owned(),

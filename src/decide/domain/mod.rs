@@ -9,6 +9,7 @@ pub mod method;
 pub mod names;
 pub mod pods;
 pub mod sharing;
+pub mod sni;
 pub mod tlsa;
 pub mod verdict;
 pub mod workload;
@@ -48,7 +49,13 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let mut actions = Vec::new();
     actions.extend(certificate::apply(world, &names));
     actions.extend(fallback::actions(world));
+    let group = sni::Group::of(world);
+    actions.extend(group.as_ref().and_then(sni::Group::step));
     let mut rollout = Rollout::of(world, &certificate);
+    // Pods that took it up before the tables are written would not have in them what they took it up for.
+    if !group.as_ref().is_none_or(sni::Group::lets_roll) {
+        rollout.actions.clear();
+    }
     let is_paused = rollout.is_rolling() || !rollout.actions.is_empty();
     actions.append(&mut rollout.actions);
     let targets = Targets::of(world, &names, &certificate);
@@ -76,10 +83,13 @@ fn wake(
     let second = SignedDuration::from_secs(1);
     // A permission that is granted causes no event.
     let permission = world.forbidden.as_ref().map(|_| later(world.now, SignedDuration::from_mins(1)));
+    // A Secret that is put right is an event for its MailCertificate alone.
+    let sni = world.sni.as_ref().and_then(|view| view.waits.as_ref());
+    let sni = sni.map(|_| later(world.now, SignedDuration::from_secs(10)));
     // Ready must turn False at expiry without any event.
     let dates = certificate.dates().filter(|at| *at >= world.now).map(|at| later(at, second));
     let overtaken = world.done.overtaken.then(|| later(world.now, SignedDuration::from_secs(2)));
-    let others = permission.into_iter().chain(overtaken).chain(rollout.wake).chain(probes.wake());
+    let others = permission.into_iter().chain(sni).chain(overtaken).chain(rollout.wake).chain(probes.wake());
     dates.chain(others).min().map(|at| at.max(later(world.now, second)))
 }
 
@@ -95,6 +105,16 @@ impl World {
                 self.done.rolled.insert((view.kind, view.name.clone()));
                 if let Some(old) = self.workloads.iter_mut().find(|w| w.kind == view.kind && w.name == view.name) {
                     old.found = view.found;
+                }
+            }
+            Fact::Sni(secret) => {
+                if let Some(view) = &mut self.sni {
+                    view.secret = secret;
+                }
+            }
+            Fact::SniWaits(why) => {
+                if let Some(view) = &mut self.sni {
+                    view.waits = Some(why);
                 }
             }
             Fact::Copied(copy) => self.learn_fallback(|f| f.copy = fallback::CopyView::Current(copy)),

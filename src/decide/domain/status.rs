@@ -11,6 +11,7 @@ use super::certificate::Certificate;
 use super::fallback::CopyView;
 use super::names::Names;
 use super::rollout::Rollout;
+use super::sni::Group;
 use super::targets::Targets;
 use super::tlsa::Plan;
 use super::verdict::Judgement;
@@ -57,10 +58,12 @@ pub(super) fn status(
     let names_match = certificate.names_match(names);
     let rolled_out = rollout::rolled_out(world, certificate, &rollout.states);
     let served = served(world, targets.list.len(), certificate, &endpoints, &rollout);
+    let group = Group::of(world);
+    let sni = group.as_ref().map(Group::said);
     let tlsa = Plan::of(world, names, certificate, &endpoints);
     let (dns, dns_ready) = dns(tlsa.as_ref());
     let parts = [&names_match, &rolled_out, &served];
-    let ready = ready(world, certificate, parts, dns_ready.as_ref(), targets.list.len());
+    let ready = ready(world, certificate, parts, [sni.as_ref(), dns_ready.as_ref()], targets.list.len());
 
     let old = world.object.status.as_ref();
     let generation = world.object.metadata.generation;
@@ -73,6 +76,9 @@ pub(super) fn status(
         (condition::SERVED, &served),
     ] {
         conditions.set(type_, said.state, said.reason, &said.message);
+    }
+    if let Some(said) = &sni {
+        conditions.set(condition::SNI_READY, said.state, said.reason, &said.message);
     }
     if let Some(said) = &dns_ready {
         conditions.set(condition::DNS_READY, said.state, said.reason, &said.message);
@@ -91,6 +97,7 @@ pub(super) fn status(
         workloads: rollout.states,
         findings: targets.findings.into_iter().chain(rollout.findings).collect(),
         dns,
+        sni: group.as_ref().map(Group::status),
     }
 }
 
@@ -113,7 +120,13 @@ fn dns(tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
 }
 
 /// `Ready`: the first thing that is not as it should be.
-fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], dns: Option<&Said>, looks: usize) -> Said {
+fn ready(
+    world: &World,
+    certificate: &Certificate<'_>,
+    parts: [&Said; 3],
+    [sni, dns]: [Option<&Said>; 2],
+    looks: usize,
+) -> Said {
     let [names_match, rolled_out, served] = parts;
     let not_met = |said: &Said| Said { state: State::False, ..said.clone() };
     if names_match.reason == reason::INVALID_SPEC {
@@ -126,7 +139,7 @@ fn ready(world: &World, certificate: &Certificate<'_>, parts: [&Said; 3], dns: O
         return trouble;
     }
     let is_excused = |said: &Said| [reason::NO_WORKLOADS, reason::NO_ENDPOINTS].contains(&said.reason);
-    if let Some(said) = parts.into_iter().find(|said| said.state != State::True && !is_excused(said)) {
+    if let Some(said) = parts.into_iter().chain(sni).find(|said| said.state != State::True && !is_excused(said)) {
         return not_met(said);
     }
     // What passes by itself takes hours, and mail flows all the while.
@@ -155,6 +168,7 @@ fn is_under_way(ready: &Said) -> bool {
         reason::ROLLING_OUT,
         reason::ROLLOUT_WAITING,
         reason::NOT_PROBED,
+        reason::SNI_PENDING,
     ];
     ready.state == State::False && reasons.contains(&ready.reason)
 }

@@ -14,10 +14,12 @@ use crate::api::domain::{CopyStatus, MailDomain, ProxyProtocol, Reload, ServedAl
 use crate::api::endpoint::{Protocol, TlsMode};
 use crate::pki::{Anchors, Chain, PemLimits};
 
+use super::counted;
 pub use super::hold::{BudgetView, Budgets};
 pub use super::method::{Call, Step};
 pub use super::pods::{PodView, Reading, SecretUse};
 pub use super::sharing::Sharer;
+use super::sni::{Plan, SniSecret, View};
 use super::tlsa;
 
 /// Everything that is known about one MailDomain in one pass.
@@ -42,6 +44,8 @@ pub struct World {
     pub forbidden: Option<String>,
     /// Whom clients trust: see [`anchors`].
     pub anchors: Anchors,
+    /// The MailDomains with which it shares a server, where it does.
+    pub sni: Option<View>,
     /// What is known about its TLSA records. Lives in memory.
     pub tlsa: tlsa::Memory,
     /// What was done in this pass. Empty at its start.
@@ -61,6 +65,7 @@ impl World {
             looks: BTreeMap::new(),
             forbidden: None,
             anchors: Anchors::mozilla(),
+            sni: None,
             tlsa: tlsa::Memory::default(),
             done: Done::default(),
         }
@@ -325,6 +330,22 @@ pub enum Action {
         /// The annotation's value.
         value: String,
     },
+    /// Read the Secret with a shared server's tables. Brings [`Fact::Sni`].
+    ReadSni {
+        /// Its name.
+        name: String,
+    },
+    /// Write it. Brings [`Fact::Sni`] or [`Fact::SniWaits`].
+    WriteSni {
+        /// Its name.
+        name: String,
+        /// What it shall hold.
+        plan: Box<Plan>,
+        /// Keys of it that go.
+        stale: BTreeSet<String>,
+        /// The resourceVersion that it must still have; none: it must not exist.
+        over: Option<String>,
+    },
     /// Copy the system certificate's Secret: everything in one update, to the resourceVersions that must still hold. Brings
     /// [`Fact::Copied`] or [`Fact::CopyOvertaken`].
     CopySystem {
@@ -403,6 +424,10 @@ pub enum Fact {
     CertificateApplied(Arc<MailCertificate>),
     /// The workload as the API server has it now. What others want of it is kept from before.
     Rolled(WorkloadView),
+    /// The Secret with a shared server's tables.
+    Sni(SniSecret),
+    /// It cannot be written yet.
+    SniWaits(String),
     /// The copy as it was written.
     Copied(CopyStatus),
     /// Somebody else wrote one of the Secrets meanwhile.
@@ -451,6 +476,10 @@ impl fmt::Display for Action {
                 write!(f, "write MailCertificate {name} for {}", spec.dns_names.join(", "))
             }
             Self::Roll { kind, name, .. } => write!(f, "restart the pods of {kind:?} {name}"),
+            Self::ReadSni { name } => write!(f, "read the Secret {name} with the tables of names"),
+            Self::WriteSni { name, plan, .. } => {
+                write!(f, "write {} and the tables to the Secret {name}", counted(plan.files.len(), "file"))
+            }
             Self::CopySystem { certificate, to, .. } => {
                 write!(f, "copy the system certificate, MailCertificate {certificate}, to Secret {to}")
             }

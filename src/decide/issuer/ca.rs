@@ -9,7 +9,7 @@ use crate::api::reasons::issuer as reason;
 use crate::pki::{CaKeyPair, Chain, PemLimits};
 
 use super::world::{SecretData, SecretState, World};
-use super::{Outcome, Said, later};
+use super::{Outcome, Said, expiry, later};
 
 pub(super) fn decide(world: &World, ca: &CaIssuer) -> Outcome {
     let secret = &ca.secret_ref.name;
@@ -35,10 +35,14 @@ pub(super) fn decide(world: &World, ca: &CaIssuer) -> Outcome {
         Ok(pair) => {
             let certificate = pair.certificate();
             let message = format!("signs as {} (expires at {})", certificate.subject, certificate.not_after);
+            let watched = expiry::watched(&pair);
+            let wake = wake.into_iter().chain(expiry::next(&watched, world.now)).min();
             let status = CaStatus {
                 subject: certificate.subject.clone(),
                 fingerprint_sha256: certificate.fingerprint.to_string(),
                 not_after: Time(certificate.not_after),
+                expiring: expiry::warnings(&watched, world.now),
+                watched,
             };
             Outcome { ca: Some(status), wake, ..Outcome::said(Said::ready(reason::READY, message)) }
         }

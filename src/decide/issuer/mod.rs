@@ -8,11 +8,13 @@ pub mod world;
 
 mod acme;
 mod ca;
+mod expiry;
 #[cfg(test)]
 mod tests;
 
 pub use acme::{note as rollover_note, server_url};
 pub use allows::allows;
+pub use expiry::tell as tell_of_expiry;
 pub use world::{Action, Fact, World};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -141,6 +143,7 @@ fn status(world: &World, outcome: Outcome) -> MailIssuerStatus {
     } else if said.state != State::True {
         conditions.reconciling(&said.reason, &said.message);
     }
+    expiry::conclude(outcome.ca.as_ref(), &mut conditions);
     MailIssuerStatus {
         observed_generation: generation,
         conditions: conditions.finish(),

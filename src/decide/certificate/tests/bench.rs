@@ -11,6 +11,7 @@ use super::super::world::*;
 use super::super::{Fact, World, decide, notes};
 use super::cert_manager::FakeSigner;
 use super::fake_ca::{FakeCa, acme_view};
+use super::fake_source::FakeSource;
 use crate::api::certificate::{
     CertificateOptions, IssuerRef, LegacyName, OnUnreachable, Outputs, SecretTemplate, Temporary,
 };
@@ -49,6 +50,7 @@ pub struct Bench {
     pub revisions: BTreeMap<i64, (String, RevisionSecret)>,
     pub ca: FakeCa,
     pub signer: FakeSigner,
+    pub source: FakeSource,
     /// Actions whose text contains the first fail with the second.
     pub faults: Vec<(&'static str, StepFailure)>,
     /// The pass is lost before this many actions more.
@@ -57,6 +59,10 @@ pub struct Bench {
     pub notes: Vec<Note>,
     pub wake: Option<Timestamp>,
     pub dependents: Vec<Dependent>,
+    /// The Secret with the key that was made ahead.
+    pub next_key: Option<Arc<PrivateKey>>,
+    /// What calls come to.
+    pub calls: BTreeMap<Purpose, Result<bool, String>>,
     /// With the certificate that it is about.
     pub next_renewal_check: Option<(String, Timestamp)>,
     versions: u64,
@@ -115,12 +121,15 @@ impl Bench {
             revisions: BTreeMap::new(),
             ca: FakeCa::new(),
             signer: FakeSigner::new(),
+            source: FakeSource::default(),
             faults: Vec::new(),
             crash_after: None,
             log: Vec::new(),
             notes: Vec::new(),
             wake: None,
             dependents: Vec::new(),
+            next_key: None,
+            calls: BTreeMap::new(),
             next_renewal_check: None,
             versions: 100,
         }
@@ -154,6 +163,10 @@ impl Bench {
     pub fn ask_to_renew(&mut self, value: &str) {
         let annotations = self.object.metadata.annotations.get_or_insert_default();
         annotations.insert(keys::RENEW.to_owned(), value.to_owned());
+    }
+
+    pub fn annotate(&mut self, key: &str, value: &str) {
+        self.object.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value.to_owned());
     }
 
     pub fn status(&self) -> MailCertificateStatus {
@@ -227,11 +240,16 @@ impl Bench {
             now: self.now,
             rival: self.rival.clone(),
             forbidden: self.forbidden.clone(),
-            issuer: self.issuer.clone(),
+            issuer: match &self.object.spec.import {
+                Some(_) => self.source.view(),
+                None => self.issuer.clone(),
+            },
             secret,
             password: password_view(&self.object, self.password.as_ref().map(|p| p.0.to_string())),
             revisions: self.revisions.iter().map(|(n, (name, _))| (*n, name.clone())).collect(),
             read: BTreeMap::new(),
+            next_key_seen: self.next_key.is_some(),
+            next_key: None,
             dependents: self.dependents.clone(),
             next_renewal_check: {
                 let known = self.status().active.and_then(|a| a.ari_id);
@@ -389,9 +407,24 @@ impl Bench {
             }
             // Nothing depends on the MailCertificate of a bench.
             Action::Hold | Action::Release => panic!("it is no system certificate"),
+            Action::Call { purpose, .. } => {
+                Fact::Called(purpose, self.calls.get(&purpose).cloned().unwrap_or(Ok(true)))
+            }
+            Action::ReadNextKey { .. } => {
+                Fact::NextKey(self.next_key.clone().map_or(StoredKey::Absent, StoredKey::Key))
+            }
+            Action::StoreNextKey { key, exists, .. } => {
+                assert_eq!(self.next_key.is_some(), exists);
+                let key = key_of(KeySource::Generate(key));
+                self.next_key = Some(key.clone());
+                Fact::NextKeyStored(key)
+            }
             Action::WriteTemporary { key, leaf, over } => self.write_temporary(&key, &leaf, over),
             request @ (Action::CreateRequest { .. } | Action::LookAtRequest { .. } | Action::DeleteRequest { .. }) => {
                 self.signer.act(request, self.now)
+            }
+            import @ (Action::ReadSource { .. } | Action::FetchIssuer { .. } | Action::Import { .. }) => {
+                self.source.act(import)
             }
             acme => self.ca.act(acme, self.now),
         }

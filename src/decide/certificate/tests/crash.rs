@@ -2,7 +2,8 @@
 
 use super::bench::*;
 use super::fake_ca::ca;
-use crate::api::certificate::OnUnreachable;
+use crate::api::certificate::{ActivationMode, OnUnreachable};
+use crate::api::keys;
 use crate::decide::certificate::world::IssuerView;
 
 /// Lives `story` again and again, with a crash before each of its steps.
@@ -126,5 +127,48 @@ fn history() {
     at_every_step(Bench::acme, story, |bench, step| {
         assert_eq!(bench.active().revision, 4, "step {step}");
         assert_eq!(bench.revisions.keys().copied().collect::<Vec<_>>(), [3, 4], "step {step}");
+    });
+}
+
+#[test]
+fn an_approved_activation() {
+    let story = |bench: &mut Bench| {
+        bench.settle();
+        bench.edit(|s| s.options.activation.mode = ActivationMode::Manual);
+        bench.ask_to_renew("a");
+        bench.settle();
+        bench.annotate(keys::APPROVE, "2");
+    };
+    at_every_step(Bench::with_ca, story, renewed_once);
+    at_every_step(Bench::acme, story, renewed_once);
+}
+
+#[test]
+fn the_staging() {
+    let story = |bench: &mut Bench| {
+        bench.settle();
+        bench.edit(|s| s.options.activation.mode = ActivationMode::Manual);
+        bench.annotate(keys::APPROVE, "2");
+        bench.edit(|s| s.dns_names.push("imap.example.com".to_owned()));
+    };
+    at_every_step(Bench::with_ca, story, renewed_once);
+}
+
+#[test]
+fn the_way_back() {
+    let story = |bench: &mut Bench| {
+        for value in ["a", "b"] {
+            bench.settle();
+            bench.ask_to_renew(value);
+        }
+        bench.settle();
+        bench.annotate(keys::ROLLBACK, "1");
+    };
+    at_every_step(Bench::with_ca, story, |bench, step| {
+        assert_eq!(bench.active().revision, 1, "step {step}: {:#?}", bench.log);
+        assert_eq!(bench.revisions.keys().copied().collect::<Vec<_>>(), [1, 2, 3], "step {step}");
+        let rollback = bench.status().rollback.unwrap();
+        assert_eq!((rollback.from, rollback.to, rollback.failures), (3, Some(1), 1), "step {step}");
+        assert_eq!(bench.status().repairs, None, "step {step}: {:#?}", bench.log);
     });
 }

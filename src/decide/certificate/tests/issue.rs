@@ -169,6 +169,9 @@ fn expiry_takes_ready_away_without_an_event() {
         "MailIssuer post/issuer is not ready: the CA's Secret is gone",
     );
     let end = bench.active().not_after.0;
+    bench.now = bench.wake.unwrap();
+    bench.settle();
+    assert_eq!(bench.condition("RenewalOverdue").1, "RenewalOverdue");
     assert_eq!(bench.wake, Some(end), "the pass says when to look again");
     bench.now = end;
     bench.settle();

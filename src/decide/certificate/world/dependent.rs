@@ -27,6 +27,10 @@ pub struct Dependent {
     pub endpoints: usize,
     /// Whether it names workloads, which the operator reloads.
     pub reloads: bool,
+    /// Whether those run with the certificate that the status speaks of.
+    pub rolled_out: bool,
+    /// Whether they wait for their own window or turn: they are not late.
+    pub waits: bool,
     /// Fingerprints of leaves that any endpoint serves.
     pub served: BTreeSet<String>,
     /// The fingerprint that every endpoint serves.
@@ -54,9 +58,16 @@ impl Dependent {
         let is_false = |type_: &str| conditions::find(&status.conditions, type_).filter(|c| c.status == "False");
         let failing = is_false(condition::SERVED);
         let failed = status.workloads.iter().find(|w| w.state == RolloutState::Failed);
+        let tlsa = status.dns.as_ref().and_then(|d| d.tlsa.as_ref());
+        let set = |list: Option<&Vec<String>>| list.into_iter().flatten().cloned().collect();
         Self {
             name: domain.name_any(),
+            wants_tlsa: tlsa.is_some() || domain.spec.dns.as_ref().is_some_and(|d| d.tlsa.is_some()),
+            tlsa_ready: set(tlsa.map(|t| &t.ready)),
+            tlsa_published: set(tlsa.map(|t| &t.published)),
+            tlsa_message: tlsa.and_then(|t| t.message.clone()),
             endpoints: domain.spec.endpoints.len(),
+            rolled_out: conditions::is_true(&status.conditions, condition::ROLLED_OUT),
             reloads: !domain.spec.workloads.is_empty(),
             served,
             all_served,
@@ -65,7 +76,7 @@ impl Dependent {
             rollout_failed: failed
                 .map(|w| format!("{}: {}", w.workload, w.message.as_deref().unwrap_or("its pods are not available"))),
             failing_since: failing.map(|c| c.last_transition_time.0),
-            ..Self::default()
+            waits: status.workloads.iter().any(|w| w.state == RolloutState::Waiting),
         }
     }
 }

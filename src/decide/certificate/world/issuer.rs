@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::ImportView;
 use crate::api::certificate::ChallengeType;
 use crate::pki::{Anchors, CaKeyPair};
 
@@ -24,6 +25,8 @@ pub enum IssuerView {
     Acme(Arc<AcmeView>),
     /// Asks cert-manager.
     CertManager(CertManagerView),
+    /// There is no issuer: key and certificate come from a Secret.
+    Import(Arc<ImportView>),
 }
 
 impl IssuerView {

@@ -1,6 +1,7 @@
 //! What is known about a MailCertificate in a pass, what can be done about it, and what doing it brings to light.
 
 mod dependent;
+mod import;
 mod issuer;
 mod order;
 mod secret;
@@ -17,11 +18,12 @@ use crate::decide::backoff::Pace;
 use crate::decide::caa::CaaRecord;
 use crate::pki::{Chain, PrivateKey};
 
-pub use super::action::{Action, Asked, Check, KeySource, Routed};
+pub use super::action::{Action, Asked, Check, KeySource, Purpose, Reach, Routed, Told};
 pub use dependent::Dependent;
+pub use import::{Demand, ImportView, Lacking, SourceFact, SourceLearnt, SourceRead};
 pub use issuer::{AcmeView, CertManagerView, How, IssuerView, SolverView};
 pub use order::{AuthorizationView, ChallengeView, OrderStatus, OrderView, RequestView};
-pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, PasswordView, RevisionSecret, SecretView};
+pub use secret::{ActiveSecret, Fresh, KeyPair, Origin, PasswordView, RevisionSecret, SecretView, StoredKey};
 
 /// Everything that [`decide`](super::decide) looks at.
 #[derive(Clone, Debug)]
@@ -46,6 +48,10 @@ pub struct World {
     pub revisions: BTreeMap<i64, String>,
     /// Those that were read in this pass.
     pub read: BTreeMap<i64, RevisionSecret>,
+    /// Whether the Secret with the key that was made ahead is there, as far as the watch shows it.
+    pub next_key_seen: bool,
+    /// That key, once it was read or made in this pass.
+    pub next_key: Option<StoredKey>,
     /// The MailDomains that use the certificate.
     pub dependents: Vec<Dependent>,
     /// When the CA is to be asked about the active certificate's renewal; `None`: it has not been asked yet.
@@ -110,8 +116,18 @@ pub struct Learnt {
     pub created_request: bool,
     /// The cert-manager request was deleted in this pass.
     pub deleted_request: bool,
+    /// Revision Secrets that do not exist, although the status names them.
+    pub gone: BTreeSet<i64>,
+    /// What calls came to: `Ok(false)` is under way.
+    pub called: BTreeMap<Purpose, Result<bool, String>>,
+    /// What is wrong with the key that was made ahead before, where it cannot be used.
+    pub next_key_lost: Option<String>,
+    /// The next key was made in this pass.
+    pub next_key_stored: bool,
     /// Revision Secrets that were deleted.
     pub pruned: BTreeSet<i64>,
+    /// What is known of the source of an import.
+    pub source: SourceLearnt,
     /// The step that failed, which ends the pass.
     pub failure: Option<StepFailure>,
     /// Somebody else wrote what this pass wanted to write: look again.
@@ -173,6 +189,14 @@ pub enum Fact {
     RequestDeleted,
     /// The finalizer of a system certificate was put on (`true`) or taken off.
     Held(bool),
+    /// Something about the source of an import.
+    Source(SourceFact),
+    /// What a call came to: `Ok(false)` is under way, and an `Err` says what is wrong.
+    Called(Purpose, Result<bool, String>),
+    /// The key that was made ahead.
+    NextKey(StoredKey),
+    /// A key was made ahead.
+    NextKeyStored(Arc<PrivateKey>),
     /// Somebody else wrote it meanwhile.
     Overtaken,
     /// The step failed.
@@ -268,6 +292,7 @@ impl World {
             }
             Fact::Revision(revision, None) => {
                 self.revisions.remove(&revision);
+                learnt.gone.insert(revision);
             }
             Fact::Issued(fresh) => learnt.fresh = Some(fresh),
             Fact::Stored(revision, name, secret) => {
@@ -322,6 +347,22 @@ impl World {
             // What it showed last is still to be judged: a deletion follows the judgement.
             Fact::RequestDeleted => learnt.deleted_request = true,
             Fact::Held(is_held) => learnt.held = Some(is_held),
+            Fact::Source(fact) => learnt.source.learn(fact),
+            Fact::Called(purpose, result) => {
+                learnt.called.insert(purpose, result);
+            }
+            Fact::NextKey(key) => {
+                learnt.next_key_lost = match &key {
+                    StoredKey::Absent => Some("somebody else deleted it".to_owned()),
+                    StoredKey::Broken(why) => Some(why.clone()),
+                    StoredKey::Key(_) => None,
+                };
+                self.next_key = Some(key);
+            }
+            Fact::NextKeyStored(key) => {
+                learnt.next_key_stored = true;
+                self.next_key = Some(StoredKey::Key(key));
+            }
             Fact::Overtaken => learnt.overtaken = true,
             Fact::Failed(failure) => learnt.failure = Some(failure),
         }

@@ -77,6 +77,17 @@ pub struct RevisionSecret {
     pub origin: Origin,
 }
 
+/// The Secret with the key that was made ahead, read.
+#[derive(Clone, Debug)]
+pub enum StoredKey {
+    /// There is none.
+    Absent,
+    /// It belongs to something else, or holds no key; why.
+    Broken(String),
+    /// The key.
+    Key(Arc<PrivateKey>),
+}
+
 /// A key with its chain.
 #[derive(Clone, Debug)]
 pub struct KeyPair {

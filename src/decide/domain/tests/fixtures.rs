@@ -87,10 +87,12 @@ pub fn revision(number: i64, chain: &Chain) -> Revision {
         request_sha256: None,
         authority_spki_sha256: None,
         chain: None,
+        authorities: Vec::new(),
         ari_id: None,
         state: None,
         reason: None,
         message: None,
+        approved_by: None,
         key_since: None,
         secret_name: None,
         secret_resource_version: None,
@@ -263,6 +265,7 @@ impl Outside {
                 view.kind = *kind;
                 Fact::Rolled(view)
             }
+            Action::ReadSni { .. } | Action::WriteSni { .. } => Fact::SniWaits("nobody does it here".to_owned()),
             Action::CopySystem { source, .. } => Fact::Copied(CopyStatus {
                 source_resource_version: source.clone(),
                 resource_version: "copied".to_owned(),

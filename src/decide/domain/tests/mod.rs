@@ -10,5 +10,6 @@ mod pods;
 mod probes;
 mod properties;
 mod rollout;
+mod sni;
 mod targets;
 mod verdicts;

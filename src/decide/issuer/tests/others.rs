@@ -5,8 +5,9 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fixtures::*;
+use crate::api::MailIssuerStatus;
 use crate::decide::issuer::world::SecretState;
-use crate::decide::issuer::{account_key_secret, allows, decide};
+use crate::decide::issuer::{account_key_secret, allows, decide, tell_of_expiry};
 
 #[test]
 fn self_signed_is_ready() {
@@ -54,8 +55,26 @@ fn a_ca_expires_without_an_event() {
     world.ca_secret = SecretState::Found(data(&[("tls.crt", certificate), ("tls.key", key)]));
     let decision = decide(&world);
     let end = "2027-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
-    assert_eq!(decision.wake, Some(end + secs(1)));
     assert_eq!(decision.status.ca.unwrap().not_after.0, end);
+    let mut told = Vec::new();
+    let mut status = MailIssuerStatus::default();
+    let mut wake = decision.wake;
+    while let Some(at) = wake.filter(|at| *at < end) {
+        world.now = at;
+        let decision = decide(&world);
+        let mut notes = Vec::new();
+        tell_of_expiry(&status, &decision.status, &mut notes);
+        told.extend(notes.into_iter().map(|n| n.message));
+        (status, wake) = (decision.status, decision.wake);
+    }
+    assert_eq!(wake, Some(end + secs(1)));
+    assert_eq!(told.len(), 5, "{told:#?}");
+    assert_eq!(
+        told[4],
+        "the CA certificate CN=Our CA expires at 2027-01-01T00:00:00Z, less than 1 day from now: no certificate outlives it, so \
+         put its successor into the issuer's Secret"
+    );
+    assert!(has(&status, "RenewalOverdue"));
     world.now = end + secs(1);
     let message = "False SecretInvalid: Secret ca: the CA certificate (CN=Our CA) expired at 2027-01-01T00:00:00Z; renew \
                    the CA";

@@ -1,0 +1,297 @@
+//! Taking a revision back: because it does not work, or because somebody asks for it.
+//!
+//! The way back is staged like everything else, so that a crash on it loses nothing and DANE is not broken: a former key
+//! becomes active only while its record is there.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::Step;
+use super::checks::{self, Trigger};
+use super::names::Wanted;
+use super::state::State;
+use super::world::Dependent;
+use crate::api::certificate::{ActivationStatus, Revision, RevisionState, Rollback};
+use crate::api::keys;
+use crate::api::reasons::{certificate as reason, finding};
+use crate::decide::backoff;
+
+/// How long a revision may take until it is served, where the operator reloads the workloads.
+const DEADLINE: SignedDuration = SignedDuration::from_hours(1);
+/// The pause after the first rollback; it doubles, up to [`backoff::LONGEST`].
+const PAUSE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Whether a staged revision is one that was active before.
+pub fn is_way_back(staged: &Revision) -> bool {
+    let reasons = [reason::NOT_SERVED, reason::ROLLOUT_FAILED, reason::ROLLBACK_REQUESTED];
+    staged.reason.as_deref().is_some_and(|r| reasons.contains(&r))
+}
+
+/// Looks whether the active revision is to be taken back, and stages the one before it.
+pub fn step(state: &mut State<'_>) -> Option<Step> {
+    if state.staged.first().is_some_and(is_way_back) {
+        return None;
+    }
+    let active = state.active.clone()?;
+    if let Some(step) = asked(state, &active) {
+        return Some(step);
+    }
+    let (why, message) = verdict(state, &active)?;
+    if !state.spec.options.activation.rollback_on_failure {
+        state.judged();
+        return None;
+    }
+    let target = state.previous.iter().find(|r| r.state != Some(RevisionState::Failed) && is_usable(state, r)).cloned();
+    match target {
+        Some(target) => Some(go_back(state, target, why, message)),
+        None => {
+            let told = format!(
+                "revision {} does not work ({message}), and there is no valid earlier revision to go back to: it stays",
+                active.revision
+            );
+            state.find(finding::NO_WAY_BACK, &format!("revision {}", active.revision), Some(told));
+            state.judged();
+            None
+        }
+    }
+}
+
+/// Stages an earlier revision. The status is written first: what follows can be told from it.
+fn go_back(state: &mut State<'_>, target: Revision, why: &str, message: String) -> Step {
+    let mut target = target;
+    target.state = Some(RevisionState::Staged);
+    target.reason = Some(why.to_owned());
+    target.message = Some(message);
+    state.unstage();
+    state.staged = vec![target];
+    state.attempt = None;
+    Step { wake: Some(state.soon(1)), ..Step::default() }
+}
+
+fn is_usable(state: &State<'_>, revision: &Revision) -> bool {
+    let now = state.world.now;
+    let kept = state.world.revisions.contains_key(&revision.revision);
+    kept && revision.not_before.0 <= now && now < revision.not_after.0 && !state.was_revoked(revision)
+}
+
+/// The annotation asks for it.
+fn asked(state: &mut State<'_>, active: &Revision) -> Option<Step> {
+    let asked = state.world.object.annotations().get(keys::ROLLBACK)?.clone();
+    if state.rollback_seen.as_ref() == Some(&asked) {
+        return None;
+    }
+    state.rollback_seen = Some(asked.clone());
+    let found = wanted(state, active, asked.split('/').next().unwrap_or_default().trim());
+    state.find(finding::ROLLBACK_REFUSED, keys::ROLLBACK, found.as_ref().err().cloned());
+    let target = found.ok()?;
+    let message = format!("the annotation {} asks for revision {}", keys::ROLLBACK, target.revision);
+    Some(go_back(state, target, reason::ROLLBACK_REQUESTED, message))
+}
+
+/// The revision that the annotation means.
+fn wanted(state: &State<'_>, active: &Revision, asked: &str) -> Result<Revision, String> {
+    if asked == "previous" {
+        let usable = state.previous.iter().find(|r| r.state != Some(RevisionState::Failed) && is_usable(state, r));
+        let none = || {
+            "there is no valid earlier revision to go back to; revision {} stays"
+                .replace("{}", &active.revision.to_string())
+        };
+        return usable.cloned().ok_or_else(none);
+    }
+    let number: i64 = asked
+        .parse()
+        .map_err(|_| format!("the annotation {} names no revision: write its number, or previous", keys::ROLLBACK))?;
+    if number == active.revision {
+        return Err(format!("revision {number} is active already"));
+    }
+    let listed = || state.previous.iter().map(|r| r.revision.to_string()).collect::<Vec<_>>().join(", ");
+    let found =
+        state.previous.iter().find(|r| r.revision == number).ok_or_else(|| match state.previous.is_empty() {
+            true => format!("revision {number} is not kept, and no other is"),
+            false => format!("revision {number} is not kept; kept are {}", listed()),
+        })?;
+    if !is_usable(state, found) {
+        let until = found.not_after.0;
+        return Err(match (state.world.now >= until, state.was_revoked(found)) {
+            (true, _) => format!("revision {number} expired at {until}, so it does not become active again"),
+            (_, true) => format!("revision {number} was revoked, so it does not become active again"),
+            _ => format!("revision {number} is not valid yet, or its Secret is gone"),
+        });
+    }
+    Ok(found.clone())
+}
+
+/// What shows that the active revision does not work.
+fn verdict(state: &State<'_>, active: &Revision) -> Option<(&'static str, String)> {
+    let activation = state.activation.as_ref().filter(|a| a.revision == active.revision)?;
+    let judges = state.judges(activation);
+    if let Some((d, why)) = judges.iter().find_map(|d| Some((d, d.rollout_failed.as_ref()?))) {
+        return Some((reason::ROLLOUT_FAILED, format!("MailDomain {}: {why}", d.name)));
+    }
+    let late = judges.into_iter().find(|d| {
+        let over = deadline(state, d).and_then(|deadline| activation.since.0.checked_add(deadline).ok());
+        !works(d, active) && over.is_some_and(|at| state.world.now >= at)
+    })?;
+    let deadline = deadline(state, late).unwrap_or(DEADLINE);
+    let words = late.served_message.as_deref().unwrap_or("not every endpoint serves it");
+    let message = format!("not served within {deadline:#} by MailDomain {}: {words}", late.name);
+    Some((reason::NOT_SERVED, message))
+}
+
+fn deadline(state: &State<'_>, dependent: &Dependent) -> Option<SignedDuration> {
+    let asked = state.spec.options.activation.deadline.map(std::time::Duration::from);
+    match asked.and_then(|d| SignedDuration::try_from(d).ok()) {
+        // Workloads that wait for their own turn or window are not late.
+        _ if dependent.waits => None,
+        Some(asked) => Some(asked),
+        None => dependent.reloads.then_some(DEADLINE),
+    }
+}
+
+fn works(dependent: &Dependent, active: &Revision) -> bool {
+    let is_about_it = dependent.speaks_of.as_deref() == Some(&active.fingerprint_sha256);
+    let served = dependent.endpoints == 0 || dependent.all_served.as_deref() == Some(&active.fingerprint_sha256);
+    is_about_it && served && (dependent.rolled_out || !dependent.reloads)
+}
+
+/// MailDomains that a revision which is about to be replaced works for: they will show whether its successor does.
+pub fn judges_of(state: &State<'_>, replaced: &Revision) -> Vec<String> {
+    let speaks = |d: &&Dependent| (d.endpoints > 0 || d.reloads) && works(d, replaced);
+    state.world.dependents.iter().filter(speaks).map(|d| d.name.clone()).collect()
+}
+
+/// When the verdict may change by time alone.
+pub fn wake(state: &State<'_>) -> Option<Timestamp> {
+    let activation = state.activation.as_ref()?;
+    let judges = state.judges(activation);
+    judges.into_iter().filter_map(|d| activation.since.0.checked_add(deadline(state, d)?).ok()).min()
+}
+
+impl State<'_> {
+    /// The MailDomains that judge the active revision, as far as they speak of it.
+    fn judges(&self, activation: &ActivationStatus) -> Vec<&Dependent> {
+        let fingerprint = self.active.as_ref().map(|a| a.fingerprint_sha256.as_str());
+        let is_judge = |d: &&Dependent| activation.judges.contains(&d.name) && d.speaks_of.as_deref() == fingerprint;
+        self.world.dependents.iter().filter(is_judge).collect()
+    }
+
+    /// The active revision is not judged any more.
+    fn judged(&mut self) {
+        if let Some(activation) = &mut self.activation {
+            activation.judges.clear();
+        }
+        self.forget_activation();
+    }
+
+    /// A record of an activation that says nothing is dropped.
+    fn forget_activation(&mut self) {
+        let publishes = self.spec.options.activation.publish.is_some();
+        self.activation.take_if(|a| a.judges.is_empty() && !publishes);
+    }
+
+    /// The MailDomains that have seen the active revision work judge it no longer.
+    pub fn take_in_proof(&mut self) {
+        let (Some(active), Some(activation)) = (&self.active, &mut self.activation) else { return };
+        if activation.judges.is_empty() {
+            return self.forget_activation();
+        }
+        let pending =
+            |name: &String| self.world.dependents.iter().find(|d| d.name == *name).is_some_and(|d| !works(d, active));
+        activation.judges.retain(pending);
+        if activation.judges.is_empty() {
+            // It works: what went wrong before is over.
+            self.rollback = None;
+            self.forget_activation();
+        }
+    }
+
+    /// Whether this revision's certificate was revoked.
+    pub fn was_revoked(&self, revision: &Revision) -> bool {
+        self.revocation.as_ref().is_some_and(|r| r.serial == revision.serial)
+    }
+
+    /// Remembers that `from` was taken back for `to`.
+    pub fn took_back(&mut self, from: &Revision, to: &Revision) {
+        let now = self.world.now;
+        let why = to.reason.clone().unwrap_or_default();
+        let before = self.rollback.take().map_or(0, |r| r.failures);
+        let failures = before.saturating_add(1);
+        let retry = if why == reason::ROLLBACK_REQUESTED {
+            // A person has decided: nothing new until half of what is left of this one is over.
+            now.checked_add(to.not_after.0.duration_since(now).max(SignedDuration::ZERO) / 2).ok()
+        } else {
+            let doublings = u32::try_from(failures.clamp(1, 12) - 1).unwrap_or(0);
+            now.checked_add(PAUSE.saturating_mul(2i32.saturating_pow(doublings)).min(backoff::LONGEST)).ok()
+        };
+        let retry = retry.and_then(|at| Timestamp::from_second(at.as_second()).ok());
+        self.rollback = Some(Rollback {
+            from: from.revision,
+            to: Some(to.revision),
+            reason: why,
+            message: to.message.clone().unwrap_or_default(),
+            time: Time(now),
+            failures,
+            approval: self.world.object.annotations().get(keys::APPROVE).cloned(),
+            retry_time: retry.map(Time),
+        });
+    }
+}
+
+/// After a rollback nothing new is tried before its time, unless something has changed or it is needed.
+pub fn held(state: &mut State<'_>, trigger: &Trigger) -> Option<Step> {
+    let rollback = state.rollback.clone()?;
+    let until = rollback.retry_time.as_ref()?.0;
+    let is_needed = [reason::EXPIRED, reason::SECRET_MISSING, reason::SECRET_DAMAGED, reason::REVOKED];
+    let changed = state.spec_is_new()
+        || state.asked_to_renew()
+        || state.asked_to_rotate()
+        || approved_anew(state, &rollback)
+        || trigger.reason == reason::RENEWAL_REQUESTED;
+    if changed || until <= state.world.now || is_needed.contains(&trigger.reason) {
+        if let Some(rollback) = &mut state.rollback {
+            rollback.retry_time = None;
+        }
+        return None;
+    }
+    let message = format!(
+        "{}; revision {} was taken back ({}), and no other is tried before {until}, unless the spec changes or the \
+         annotation {} asks for one",
+        trigger.message,
+        rollback.from,
+        rollback.message,
+        keys::RENEW
+    );
+    Some(Step::working(reason::ROLLED_BACK, message, until))
+}
+
+/// Whether somebody has approved the failed revision since it was taken back.
+fn approved_anew(state: &State<'_>, rollback: &Rollback) -> bool {
+    let approved = state.world.object.annotations().get(keys::APPROVE);
+    let number = approved.and_then(|text| text.split('/').next()?.trim().parse::<i64>().ok());
+    number == Some(rollback.from) && approved != rollback.approval.as_ref()
+}
+
+/// Tries the revision that was taken back once more, where it still is what is wanted: that costs no order.
+pub fn again(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Option<Step> {
+    let rollback = state.rollback.clone().filter(|r| r.to.is_some())?;
+    let failed = state.previous.iter().find(|r| r.revision == rollback.from)?.clone();
+    let fresh_wanted = state.asked_to_renew()
+        || state.asked_to_rotate()
+        || [reason::RENEWAL_REQUESTED, reason::REVOKED, reason::KEY_ROTATION_REQUESTED].contains(&trigger.reason);
+    let person_took_it_back = rollback.reason == reason::ROLLBACK_REQUESTED && !approved_anew(state, &rollback);
+    if fresh_wanted || person_took_it_back || failed.state != Some(RevisionState::Failed) || !is_usable(state, &failed)
+    {
+        return None;
+    }
+    if checks::against(state, &failed, wanted).is_some() {
+        return None;
+    }
+    let mut staged = failed;
+    staged.state = Some(RevisionState::Staged);
+    staged.reason = Some(trigger.reason.to_owned());
+    staged.message = None;
+    state.staged = vec![staged];
+    state.attempt = None;
+    Some(Step { wake: Some(state.soon(1)), ..Step::default() })
+}

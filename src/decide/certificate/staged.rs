@@ -1,0 +1,159 @@
+//! A revision that is complete and waits for its gates, and then becomes active.
+
+use super::checks;
+use super::gates::{self, Judged};
+use super::names::Wanted;
+use super::rollback;
+use super::state::State;
+use super::world::{Action, Fresh, KeyPair, Purpose, Reach, Told};
+use super::{Step, issue};
+use crate::api::certificate::{Revision, RevisionState};
+use crate::api::reasons::{certificate as reason, finding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// The step of the staged revision, if there is one. Without actions: it waits.
+pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
+    if state.world.learnt.activated.is_some() {
+        return None;
+    }
+    let staged = state.staged.first()?.clone();
+    match state.locate(&staged) {
+        Located::Kept => {}
+        Located::Ask(action) => return Some(Step::act(vec![action])),
+        Located::Gone => {
+            state.lost(&staged, "it was staged, and cannot become active");
+            state.unstage();
+            return None;
+        }
+    }
+    if outdated(state, &staged, wanted) {
+        state.unstage();
+        return None;
+    }
+    let judged = gates::judge(state, &staged);
+    if !judged.ask && !judged.unmet.is_empty() {
+        return Some(wait(state, judged));
+    }
+    let revision = staged.revision;
+    let Some(stored) = state.world.read.get(&revision) else {
+        let name = state.world.revisions.get(&revision).cloned().or(staged.secret_name)?;
+        return Some(Step::act(vec![Action::ReadRevision { revision, name }]));
+    };
+    let (content, origin) = (stored.content.clone(), stored.origin.clone());
+    let Some(pair) = content.filter(|p| is_of(&staged, p)) else {
+        state.lost(&staged, "its Secret holds something else");
+        state.unstage();
+        return None;
+    };
+    if judged.ask {
+        let reach = state.spec.options.activation.drained.as_ref().and_then(Reach::of_drained)?;
+        let told = Told { revision: staged, chain: pair.chain, ca: pair.ca };
+        let call = Action::Call { purpose: Purpose::Drained, reach: Box::new(reach), told: Box::new(told) };
+        return Some(Step::act(vec![call]));
+    }
+    Some(issue::activation(state, &Fresh { revision, pair, origin }, Vec::new()))
+}
+
+fn is_of(revision: &Revision, pair: &KeyPair) -> bool {
+    pair.chain.leaf().fingerprint.to_string() == revision.fingerprint_sha256
+}
+
+/// Whether nobody wants it any more.
+fn outdated(state: &State<'_>, staged: &Revision, wanted: &Wanted) -> bool {
+    if state.world.now >= staged.not_after.0 {
+        return true;
+    }
+    // A way back leads to what once was wanted.
+    !rollback::is_way_back(staged) && checks::against(state, staged, wanted).is_some()
+}
+
+/// It waits. Without an active revision that is all there is to say.
+pub fn wait(state: &mut State<'_>, judged: Judged) -> Step {
+    let situation = state.active.is_none().then(|| (reason::GATE_UNMET, waiting(&judged.unmet)));
+    state.gates = judged.unmet;
+    state.overdue = judged.overdue;
+    state.attempt = None;
+    Step { situation, wake: judged.wake, ..Step::default() }
+}
+
+/// What gates wait for, in one line.
+pub fn waiting(gates: &[crate::api::certificate::Gate]) -> String {
+    let each: Vec<String> = gates.iter().map(|g| format!("{}: {}", g.type_, g.message)).collect();
+    each.join("; ")
+}
+
+/// Where the Secret of a listed revision is.
+pub enum Located {
+    /// It exists.
+    Kept,
+    /// The watch does not show it: it may be too new for that.
+    Ask(Action),
+    /// Somebody deleted it, or there never was one.
+    Gone,
+}
+
+impl State<'_> {
+    /// Looks for the Secret of a listed revision.
+    pub fn locate(&self, revision: &Revision) -> Located {
+        let (world, number) = (self.world, revision.revision);
+        if world.revisions.contains_key(&number) || world.read.contains_key(&number) {
+            return Located::Kept;
+        }
+        match &revision.secret_name {
+            Some(name) if !world.learnt.gone.contains(&number) => {
+                Located::Ask(Action::ReadRevision { revision: number, name: name.clone() })
+            }
+            _ => Located::Gone,
+        }
+    }
+
+    /// Says that the Secret of a revision is gone.
+    pub fn lost(&mut self, revision: &Revision, consequence: &str) {
+        let name = revision.secret_name.as_deref().unwrap_or("of its own");
+        let number = revision.revision;
+        let message = format!(
+            "the Secret {name} of revision {number} was deleted or changed by somebody else: {consequence}. See who does \
+             that (the API server's audit log names them)"
+        );
+        self.find(finding::REVISION_LOST, &format!("revision {number}"), Some(message));
+    }
+
+    /// Makes a complete revision wait.
+    pub fn stage(&mut self, fresh: &Fresh, why: &str) {
+        let mut revision = self.revision(fresh.revision, &fresh.pair, &fresh.origin, None);
+        revision.state = Some(RevisionState::Staged);
+        let why = if why == reason::NOT_ISSUED { reason::FIRST_ISSUANCE } else { why };
+        revision.reason = Some(why.to_owned());
+        self.staged = vec![revision];
+        self.drained = None;
+        self.attempt = None;
+    }
+
+    /// Nobody wants the staged revision any more.
+    pub fn unstage(&mut self) {
+        self.staged.clear();
+        self.gates.clear();
+        self.drained = None;
+    }
+
+    /// Remembers the answer to the question whether anything is queued.
+    pub fn take_in_drained(&mut self) {
+        let Some(result) = self.world.learnt.called.get(&Purpose::Drained) else { return };
+        let Some(drained) = &self.spec.options.activation.drained else { return };
+        let message = match result {
+            Ok(true) => {
+                self.drained = None;
+                return;
+            }
+            Ok(false) => "the Job that looks is still running".to_owned(),
+            Err(why) => why.clone(),
+        };
+        let mut call = self.drained.take().unwrap_or_default();
+        let pause = std::time::Duration::from(drained.interval).as_secs();
+        let pause = i64::try_from(pause).unwrap_or(60).clamp(5, 86_400);
+        call.failures = call.failures.saturating_add(1);
+        call.message = Some(message);
+        call.retry_time = Some(Time(self.soon(pause)));
+        self.drained = Some(call);
+    }
+}

@@ -1,0 +1,17 @@
+//! MailCertificates that are imported, with the operator on a real API server and files that OpenSSL made.
+#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
+
+mod common;
+
+#[path = "imports/domains.rs"]
+mod domains;
+#[path = "imports/expiry.rs"]
+mod expiry;
+#[path = "imports/formats.rs"]
+mod formats;
+#[path = "imports/openssl.rs"]
+mod openssl;
+#[path = "imports/scene.rs"]
+mod scene;
+#[path = "imports/sources.rs"]
+mod sources;
