@@ -46,7 +46,7 @@ impl Budget {
                 self.take(u64::from(parameters.iteration_count), blocks)
             }
             Kdf::Scrypt(parameters) => {
-                let (n, r) = (u64::from(parameters.cost_parameter), u64::from(parameters.block_size));
+                let (n, r) = (parameters.cost_parameter, u64::from(parameters.block_size));
                 let wanted = n.saturating_mul(r).saturating_mul(128);
                 if wanted > SCRYPT_MEMORY {
                     return Err(Refusal::TooMuchMemory { wanted, limit: SCRYPT_MEMORY });
