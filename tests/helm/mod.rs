@@ -6,21 +6,22 @@ use std::{
     process::Command,
 };
 
-/// Helm, from `$HELM`, `$PATH` or the test environment's cache. Without it a test is skipped, except in CI.
+/// Helm, from `$HELM`, `$PATH` or the test environment, which builds it where it is missing. Without it a test is skipped,
+/// except in CI.
 pub fn find() -> Option<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     let found = env::var_os("HELM")
         .map(PathBuf::from)
         .into_iter()
         .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()).map(|dir| dir.join("helm")))
-        .chain(cache.map(|dir| dir.join("mailcert/tools/helm")))
         .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(env::var_os("CI").is_none(), "helm is needed in CI: set HELM to its path");
-        eprintln!("skipped: helm is neither at $HELM nor on the path nor in the test environment's cache");
+    match found.map_or_else(|| mailcert_testenv::tools::HELM.path(), Ok) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            assert!(env::var_os("CI").is_none(), "helm is needed in CI: {error}");
+            eprintln!("skipped: {error}");
+            None
+        }
     }
-    found
 }
 
 /// The chart.
