@@ -20,6 +20,8 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 pub struct Ground {
     pub cluster: Cluster,
+    /// The ACME server's root.
+    pub root_pem: String,
     client: MailClient,
 }
 
@@ -39,7 +41,7 @@ impl Ground {
         let acme = Pebble::start_in(&cluster, &options).unwrap();
         acme.set_a("mail.example.com", EXTERNAL).unwrap();
         let client = MailClient::new(acme.root_pem(), "mail.example.com").unwrap();
-        let ground = Self { cluster, client };
+        let ground = Self { cluster, root_pem: acme.root_pem().to_owned(), client };
         ground.install();
         ground.quickstart(&acme);
         Some(ground)
@@ -54,7 +56,7 @@ impl Ground {
         helm.args(["upgrade", "--install", "mailcert"]).arg(checkout().join("charts/mailcert"));
         helm.args(["--namespace", SYSTEM, "--set-string", "image.tag=1", "--set"]).arg(
             "image.repository=localhost/mailcert,image.pullPolicy=Never,challengeService.type=LoadBalancer,\
-             http01.ingress.enabled=false,bind.namespaces={mail},reload.exec.enabled=true",
+             http01.ingress.enabled=false,bind.namespaces={mail},reload.exec.enabled=true,trustBundles.enabled=true",
         );
         helm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = self.cluster.exec(helm);

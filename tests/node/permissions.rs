@@ -16,9 +16,10 @@ const SELDOM: &[(&str, &str, &str)] = &[
     ("get", "daemonsets", "a MailDomain that names one"),
     ("patch", "daemonsets", "a MailDomain that names one"),
     ("create", "pods/exec", "an API server of 1.35 or later"),
-    ("delete", "mailcertificates", "a MailDomain whose certificate is disabled"),
+    ("delete", "configmaps", "a MailTrustBundle with deletionPolicy Delete"),
     ("patch", "mailtrustbundles", "a MailTrustBundle with deletionPolicy Delete"),
-    ("patch", "mailtrustbundles/status", "a MailTrustBundle"),
+    ("list", "namespaces", "a MailTrustBundle that selects namespaces"),
+    ("watch", "namespaces", "a MailTrustBundle that selects namespaces"),
     ("patch", "events", "an Event that comes again"),
     ("get", "namespaces", "an issuer whose allowedNamespaces has a selector"),
 ];

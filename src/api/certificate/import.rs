@@ -89,7 +89,7 @@ pub struct ImportKeys {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY_PATTERN))]
     pub ca: Option<String>,
-    /// PKCS#12.
+    /// PKCS#12, with key and certificate in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY_PATTERN))]
     pub pkcs12: Option<String>,
