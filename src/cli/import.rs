@@ -83,7 +83,7 @@ pub fn run(command: &Import) -> Result<ExitCode, Failure> {
         report.print(false)?;
     }
     let Some((secret, object)) = objects.filter(|_| report.status() == 0) else {
-        say("It is not imported. --allow CODE accepts a finding.");
+        say("It is not imported: nothing was written.");
         return Ok(ExitCode::from(report.status().max(1)));
     };
     if command.output == Some(Form::Yaml) {
