@@ -5,6 +5,8 @@ mod common;
 
 #[path = "certificates/expiry.rs"]
 mod expiry;
+#[path = "certificates/files.rs"]
+mod files;
 #[path = "certificates/idle.rs"]
 mod idle;
 #[path = "certificates/leaders.rs"]

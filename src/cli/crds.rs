@@ -33,12 +33,12 @@ fn unwrap_descriptions(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// One CustomResourceDefinition as YAML.
+/// An object as YAML.
 ///
 /// # Errors
 /// When it cannot be serialised, which would be a bug.
-pub fn yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::SerializeError> {
-    serde_yaml::to_string(crd)
+pub fn yaml(object: &impl serde::Serialize) -> Result<String, serde_yaml::SerializeError> {
+    serde_yaml::to_string(object)
 }
 
 /// Prints every CustomResourceDefinition.

@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::cluster::ClusterArgs;
+use super::crds::yaml;
 use super::inspect::{Report, UNREADABLE};
 use super::judging::{Judging, most, read_file};
 use super::{Failure, say};
@@ -82,11 +83,11 @@ pub fn run(command: &Import) -> Result<ExitCode, Failure> {
         report.print(false)?;
     }
     let Some((secret, object)) = objects.filter(|_| report.status() == 0) else {
-        say("It is not imported. --allow CODE accepts a finding.");
+        say("It is not imported: nothing was written.");
         return Ok(ExitCode::from(report.status().max(1)));
     };
     if command.output == Some(Form::Yaml) {
-        say(&format!("{}---\n{}", serde_yaml::to_string(&secret)?, serde_yaml::to_string(&object)?));
+        say(&format!("{}---\n{}", yaml(&secret)?, yaml(&object)?));
     }
     if command.dry_run {
         if command.output.is_none() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Operator, Path, cluster, condition, data, version, wait_condition, wait_for, wait_ready};
+use crate::common::{Operator, Path, cluster, data, version, wait_condition, wait_for, wait_for_object, wait_ready};
 use crate::scene::{Scene, fingerprint, message};
 
 const NAMES: [&str; 3] = ["a-com", "b-org", "c-net"];
@@ -81,8 +81,8 @@ fn a_group_has_one_secret_which_follows_its_members() {
     scene.kube.delete(&domains[0]);
     wait_for("a table of two", || (table(&scene) == lines(&all[1..])).then_some(()));
     assert!(!data(&secret(&scene).unwrap()).contains_key("a-com.pem"));
-    let object = wait_ready(&scene.kube, &domains[1]);
-    assert_eq!(object["status"]["sni"]["writer"], "b-org");
+    wait_for_object(&scene.kube, &domains[1], "to be the writer", |o| o["status"]["sni"]["writer"] == "b-org");
+    wait_ready(&scene.kube, &domains[1]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_secret_of_somebody_else_is_never_written() {
     let told = "the Secret mail-sni exists and was not made for tables of names: choose another spec.sni.secretName, or keep \
                 a copy and delete it";
     assert_eq!(message(&object, "SNIReady"), told);
-    assert_eq!(condition(&object, "Stalled").map(|c| c.1), Some("SNIConflict"));
+    wait_condition(&scene.kube, &at, "Stalled", "True", "SNIConflict");
     assert_eq!(version(&secret(&scene).unwrap()), version(&foreign));
     scene.kube.delete(&Path::secret(&scene.ns, "mail-sni"));
     wait_ready(&scene.kube, &at);
