@@ -16,7 +16,7 @@ mod scene;
 mod served;
 #[path = "domains/server.rs"]
 mod server;
-#[path = "domains/taken_back.rs"]
-mod taken_back;
 #[path = "domains/sni.rs"]
 mod sni;
+#[path = "domains/taken_back.rs"]
+mod taken_back;

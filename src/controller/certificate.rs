@@ -14,7 +14,8 @@ use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
 use super::{
-    authority, calls, challenges, exposures, next_keys, order, outputs, preflight, requests, secrets, sources, system, views,
+    authority, calls, challenges, exposures, next_keys, order, outputs, preflight, requests, secrets, sources, system,
+    views,
 };
 use crate::api::certificate::{MailCertificate, MailCertificateStatus};
 use crate::api::issuer::{MailIssuer, NamespacesFrom};
