@@ -9,7 +9,7 @@ mod alerts;
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use mailcert::controller::trust_bundle;
-use mailcert::decide::domain::world;
+use mailcert::decide::domain::{tlsa::CONFIG_MAP_VALUE, world};
 use mailcert::issuers::cert_manager;
 use mailcert::solvers::dns01::dns_endpoint;
 use serde_json::Value;
@@ -162,6 +162,7 @@ fn kinds_of_others_are_granted_where_certificates_and_issuers_are() {
         (dns_endpoint::CHART_VALUE, endpoints, &["get", "list", "create", "update", "delete"][..]),
         (cert_manager::CHART_VALUE, requests, &["get", "create", "delete"]),
         (trust_bundle::CHART_VALUE, "/configmaps", &["get", "list", "watch", "create", "patch", "delete"]),
+        (CONFIG_MAP_VALUE, "/configmaps", &["get", "create", "update", "delete"]),
         (mailcert::controller::JOBS_CHART_VALUE, "batch/jobs", &["get", "create", "delete"]),
     ] {
         let expected: BTreeSet<_> = verbs.iter().map(|verb| format!("{resource} {verb}")).collect();
@@ -259,6 +260,9 @@ fn resolvers_are_handed_on() {
     let set = "operator.dnsResolvers={192.0.2.53,[2001:db8::53]:5353},operator.dnsRecursiveOnly=true";
     let expected = ["--dns-resolvers=192.0.2.53,[2001:db8::53]:5353", "--dns-recursive-only"];
     assert_eq!(dns(&objects(&helm, &["--set", set])), expected);
+    let anchor = ". IN DNSKEY 257 3 13 AAAA";
+    let two = objects(&helm, &["--set", &format!("operator.dnssecTrustAnchors={{{anchor},a{anchor}}}")]);
+    assert!(operator_args(&two).contains(&format!("--dnssec-trust-anchors={anchor}\na{anchor}")), "{two:#?}");
 }
 
 #[test]

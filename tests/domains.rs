@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers panic as the tests that call them do")]
 
 mod common;
+#[path = "domains/dane.rs"]
+mod dane;
 #[path = "domains/fallback.rs"]
 mod fallback;
 #[path = "domains/names.rs"]

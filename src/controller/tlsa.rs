@@ -14,14 +14,12 @@ use super::secrets;
 use crate::api::MailDomain;
 use crate::api::domain::TlsaState;
 use crate::api::keys::{MANAGED_BY, MANAGER};
-use crate::decide::domain::tlsa::{Memory, Outcome, Step, Update};
+use crate::decide::domain::tlsa::{CONFIG_MAP_VALUE, Memory, Outcome, Step, Update};
 use crate::dns::{Dns, parse_resolver};
 use crate::solvers::dns01::dns_endpoint::tlsa as dns_endpoint;
 
 /// Key of the ConfigMap with the lines of a zone file.
 const ZONE_FILE: &str = "tlsa.zone";
-/// The chart's value that grants what the ConfigMap needs.
-pub const CHART_VALUE: &str = "dane.configMap.enabled";
 
 /// What is remembered, and what other MailDomains of the namespace want.
 pub fn observe(context: &Context, object: &MailDomain) -> Memory {
@@ -90,7 +88,7 @@ async fn show(context: &Context, owner: &MailDomain, lines: &str) -> Result<Opti
     let standing = match api.get_opt(&name).await {
         Err(kube::Error::Api(status)) if status.code == 403 => {
             return Ok(Some(format!(
-                "no ConfigMap shows the records: install the chart with --set {CHART_VALUE}=true for that"
+                "no ConfigMap shows the records: install the chart with --set {CONFIG_MAP_VALUE}=true for that"
             )));
         }
         standing => standing.map_err(PassError::api(format!("reading ConfigMap {name}")))?,

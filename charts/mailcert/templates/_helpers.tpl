@@ -122,6 +122,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [poddisruptionbudgets]
   verbs: [list]
 {{- end }}
+{{- if .Values.dane.configMap.enabled }}
+# TLSA records for others to publish.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, update, delete]
+{{- end }}
 {{- if .Values.activation.jobs.enabled }}
 # Jobs that a MailCertificate's activation names.
 - apiGroups: [batch]

@@ -61,7 +61,7 @@ pub(super) fn status(
     let group = Group::of(world);
     let sni = group.as_ref().map(Group::said);
     let tlsa = Plan::of(world, names, certificate, &endpoints);
-    let (dns, dns_ready) = dns(world, tlsa.as_ref());
+    let (dns, dns_ready) = dns(tlsa.as_ref());
     let parts = [&names_match, &rolled_out, &served];
     let ready = ready(world, certificate, parts, [sni.as_ref(), dns_ready.as_ref()], targets.list.len());
 
@@ -111,11 +111,11 @@ const NEEDS_A_PERSON: [&str; 5] = [
 ];
 
 /// What is in DNS, and `DNSReady`; neither when nothing there is the operator's business.
-fn dns(world: &World, tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
+fn dns(tlsa: Option<&Plan<'_>>) -> (Option<DnsStatus>, Option<Said>) {
     let Some(plan) = tlsa else { return (None, None) };
     match plan.status() {
         Some(status) => (Some(DnsStatus { tlsa: Some(status) }), Some(plan.said())),
-        None => (None, world.object.spec.dns.as_ref().map(|_| super::tlsa::withdrawn())),
+        None => (None, None),
     }
 }
 

@@ -16,7 +16,9 @@ mod steps;
 mod tests;
 mod world;
 
-pub use world::{Alias, Answer, Attempt, Look, Memory, Outcome, Server, Sighting, Step, Trust, Update};
+pub use world::{
+    Alias, Answer, Attempt, CONFIG_MAP_VALUE, Look, Memory, Outcome, Server, Sighting, Step, Trust, Update,
+};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
@@ -99,10 +101,10 @@ impl<'a> Plan<'a> {
         self.mode == TlsaMode::DNSEndpoint || (was && !is_gone())
     }
 
-    /// The status to write; nothing when it is all over.
+    /// The status to write; nothing when the spec says nothing of TLSA records and it is all over.
     pub fn status(&self) -> Option<TlsaStatus> {
         let dns_endpoint = self.has_endpoint();
-        if !self.is_on() && self.records.is_empty() && !dns_endpoint {
+        if self.spec.is_none() && self.records.is_empty() && !dns_endpoint {
             return None;
         }
         let said = self.said();
@@ -184,11 +186,6 @@ impl<'a> Plan<'a> {
     pub fn steps(&self) -> Vec<Step> {
         self.due()
     }
-}
-
-/// `DNSReady` of a MailDomain that wants TLSA records withdrawn, when none are left.
-pub(super) fn withdrawn() -> Said {
-    said::withdrawn()
 }
 
 /// Whether a record is, or is to be, in DNS.

@@ -133,7 +133,7 @@ impl Name<'_> {
         };
         match look.found.as_ref().map_or(Seen::Unclear, |sighting| seen(sighting, &record.value)) {
             Seen::Everywhere => {
-                let since = record.first_seen.get_or_insert_with(|| Time(look.at)).0;
+                let since = record.first_seen.get_or_insert(Time(look.at)).0;
                 let was_ready = before.is_some_and(|r| r.state == TlsaState::Ready);
                 let safe = match (&record.safe_from, was_ready) {
                     (Some(at), true) => at.0,

@@ -16,11 +16,23 @@ use super::{Plan, is_wanted};
 const LONG: u32 = 86_400;
 
 pub(super) fn said(plan: &Plan<'_>) -> Said {
+    let mut said = judge(plan);
+    let unwritten = plan.world.tlsa.shown.as_ref().and_then(|attempt| attempt.problem.as_ref());
+    if let Some(problem) = unwritten.filter(|_| plan.mode == TlsaMode::Show) {
+        said.message.push_str(&format!("; {problem}"));
+    }
+    said
+}
+
+fn judge(plan: &Plan<'_>) -> Said {
+    if !plan.is_on() && plan.records.is_empty() && !plan.has_endpoint() {
+        return withdrawn();
+    }
     let problems = [failed, bogus, unsigned, overruled, unclear, pending, held, waiting, removing];
     problems.into_iter().find_map(|problem| problem(plan)).unwrap_or_else(|| good(plan))
 }
 
-pub(super) fn withdrawn() -> Said {
+fn withdrawn() -> Said {
     let message = "no TLSA records of this MailDomain are published or cached any more: spec.dns.tlsa can be removed";
     Said::new(State::True, reason::TLSA_WITHDRAWN, message.to_owned())
 }

@@ -7,6 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::solver::DnsServer;
 
+/// The chart's value that grants what the ConfigMap of mode `Show` needs.
+pub const CONFIG_MAP_VALUE: &str = "dane.configMap.enabled";
+
 /// What is known about a MailDomain's TLSA records besides its status. Lives in memory: after a restart it is empty, and
 /// every record is looked at anew.
 #[derive(Clone, Debug, Default, PartialEq)]

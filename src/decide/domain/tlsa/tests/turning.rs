@@ -113,7 +113,8 @@ fn turning_it_off_withdraws_first_and_lets_go_of_the_key_two_ttls_later() {
         scene.seconds(190);
         assert!(!scene.is_ready(&FIRST));
         scene.seconds(20);
-        assert!(scene.status.dns.is_none() && scene.is_ready(&FIRST));
+        assert!(scene.states().is_empty() && scene.is_ready(&FIRST));
+        assert_eq!(scene.status.dns.is_none(), block_removed);
         let end = if block_removed {
             "absent".to_owned()
         } else {
@@ -163,7 +164,8 @@ fn external_dns_gets_every_record_in_one_object_and_loses_it_when_it_is_off() {
     scene.set(Some(&json!({"mode": "Remove"})));
     scene.world.tlsa.others.clear();
     scene.seconds(300);
-    assert!(scene.zone.primary.is_empty() && scene.status.dns.is_none(), "{:?}", scene.status.dns);
+    assert!(scene.zone.primary.is_empty() && scene.states().is_empty(), "{:?}", scene.status.dns);
+    assert!(!scene.tlsa().dns_endpoint);
 }
 
 #[test]
