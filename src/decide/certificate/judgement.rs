@@ -129,8 +129,8 @@ impl Names<'_> {
     fn found(&self, word: &'static str, severity: Severity, about: &str, what: &str, advice: &str) -> Found {
         let names = match self.leaf.dns_names.as_slice() {
             [] => "names nothing".to_owned(),
-            [few @ ..] if few.len() <= 5 => format!("names {}", few.join(", ")),
-            [first @ .., _] => format!("names {} and {} more", first[..4].join(", "), self.leaf.dns_names.len() - 4),
+            few if few.len() <= 5 => format!("names {}", few.join(", ")),
+            many => format!("names {} and {} more", many[..4].join(", "), many.len() - 4),
         };
         let message = format!("the certificate does not cover {what}; it {names}. {advice}");
         Found { word, severity, about: about.to_owned(), message, issuer_urls: Vec::new() }

@@ -68,13 +68,16 @@ pub enum SourceFact {
     Issuer(Vec<String>, Result<Box<Certificate>, String>),
 }
 
+/// Addresses of a missing issuer, and what they gave, or why they gave nothing.
+pub type Fetched = (Vec<String>, Result<Box<Certificate>, String>);
+
 /// What is known of the source in this pass.
 #[derive(Clone, Debug, Default)]
 pub struct SourceLearnt {
     /// It was read.
     pub read: Option<SourceRead>,
     /// Addresses of missing issuers that were asked, and what they gave.
-    pub fetched: Vec<(Vec<String>, Result<Box<Certificate>, String>)>,
+    pub fetched: Vec<Fetched>,
 }
 
 impl SourceLearnt {
