@@ -10,8 +10,8 @@ use crate::api::certificate::{ActivationStatus, Call, Revision};
 use crate::api::reasons::finding;
 use crate::decide::backoff::{self, Pace};
 
-/// How often a Job that runs is looked at, in seconds.
-const JOB_SECONDS: i64 = 10;
+/// How soon a Job that runs is looked at again, in seconds; ever less often, down to every ten minutes.
+const JOB_SECONDS: (i64, i64) = (10, 600);
 
 /// The next call about the active revision, where one is due.
 pub fn step(state: &mut State<'_>) -> Option<Step> {
@@ -84,7 +84,8 @@ impl State<'_> {
     /// Remembers what became of a call.
     pub fn take_in_calls(&mut self) {
         let now = self.world.now;
-        let soon = self.soon(JOB_SECONDS);
+        let begun = self.activation.as_ref().map_or(0, |record| now.duration_since(record.since.0).as_secs());
+        let soon = self.soon((begun / 2).clamp(JOB_SECONDS.0, JOB_SECONDS.1));
         for (purpose, word) in [(Purpose::Publish, "publish"), (Purpose::Confirm, "confirm")] {
             let Some(result) = self.world.learnt.called.get(&purpose).cloned() else { continue };
             let Some(record) = &mut self.activation else { continue };

@@ -41,13 +41,20 @@ fn a_revision_is_told_then_asked_for_and_the_one_before_is_kept_until_then() {
 
     bench.calls.clear();
     bench.calls.insert(Purpose::Confirm, Ok(false));
-    bench.settle_after(secs(10));
+    bench.now += secs(10);
+    bench.settle_within(secs(5));
     let record = bench.status().activation.unwrap();
     assert!(record.published.unwrap().done_at.is_some());
     assert_eq!(record.confirmed.unwrap().message.as_deref(), Some("the Job is running"));
     assert!(bench.revisions.contains_key(&1), "it was not taken up yet");
+    // It is looked at ever less often.
+    for _ in 0..40 {
+        bench.now = bench.wake.unwrap();
+        bench.pass();
+    }
+    assert_eq!(bench.wake, Some(bench.now + secs(600)));
     bench.calls.clear();
-    bench.settle_after(secs(10));
+    bench.settle_after(secs(600));
     assert_eq!(bench.revisions.keys().copied().collect::<Vec<_>>(), [2]);
     assert!(bench.status().findings.is_empty());
     assert_eq!(bench.take_log().iter().filter(|l| *l == "tell of revision 2").count(), 2);

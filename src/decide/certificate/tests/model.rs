@@ -128,6 +128,9 @@ impl Model {
 
     fn serve(&mut self) {
         // What the pods mount is what they serve.
+        if self.bench.secret.is_none() {
+            return;
+        }
         let served = self.bench.pair().chain.leaf().fingerprint.to_string();
         let active = self.bench.active().fingerprint_sha256;
         let dependent = &mut self.bench.dependents[0];
@@ -209,6 +212,7 @@ impl Model {
                     self.deleted.extend(secret.key.ok().map(|k| k.spki_sha256().to_string()));
                 }
             }
+            Event::DamageSecret if self.bench.secret.is_none() => {}
             Event::DamageSecret => {
                 // The key in it is lost, unless a copy of it is kept.
                 let spki = self.bench.pair().key.spki_sha256().to_string();
@@ -219,13 +223,15 @@ impl Model {
     }
 
     /// The gates of a revision that has just become active, seen from outside.
-    fn may_activate(&self, before: &World, made: &Revision) -> Result<(), TestCaseError> {
+    fn may_activate(&self, before: &World, made: &Mounted) -> Result<(), TestCaseError> {
         let old = &before.active;
-        if self.plan.tlsa && old.spki_sha256 != made.spki_sha256 {
-            prop_assert!(before.tlsa_ready.contains(&made.spki_sha256), "a published record is broken");
+        if self.plan.tlsa && old.spki_sha256 != made.spki {
+            prop_assert!(before.tlsa_ready.contains(&made.spki), "a published record is broken");
         }
-        let way_back =
-            ["NotServed", "RolloutFailed", "RollbackRequested"].contains(&made.reason.as_deref().unwrap_or(""));
+        let backwards = |r: &Revision| {
+            ["NotServed", "RolloutFailed", "RollbackRequested"].contains(&r.reason.as_deref().unwrap_or(""))
+        };
+        let way_back = before.staged.as_ref().is_some_and(|s| s.fingerprint_sha256 == made.fingerprint && backwards(s));
         let needed = before.lost || self.bench.now >= old.not_after.0 - secs(3600);
         if way_back || needed {
             return Ok(());
@@ -242,6 +248,8 @@ impl Model {
             tlsa_ready: self.bench.dependents[0].tlsa_ready.clone(),
             reviewed: conditions::is_true(&self.bench.status().conditions, REVIEWED),
             lost: self.bench.secret.is_none(),
+            staged: self.bench.status().staged.first().cloned(),
+            mounted: self.mounted(),
         };
         let logged = self.bench.log.len();
         let status = self.bench.status();
@@ -254,8 +262,12 @@ impl Model {
         self.bench.pass();
         let status = self.bench.status();
         let active = self.bench.active();
-        if active.fingerprint_sha256 != before.active.fingerprint_sha256 {
-            self.may_activate(&before, &active)?;
+        // What is mounted counts, even where the pass was killed before its status was written.
+        if let Some(made) = self.mounted().filter(|made| {
+            made.fingerprint != before.active.fingerprint_sha256
+                && before.mounted.as_ref().is_none_or(|old| old.fingerprint != made.fingerprint)
+        }) {
+            self.may_activate(&before, &made)?;
         }
         self.nothing_needed_was_deleted(logged)?;
         // Nothing is listed twice, and at most one waits.
@@ -270,6 +282,16 @@ impl Model {
         // What another controller set is still there.
         prop_assert_eq!(conditions::is_true(&status.conditions, REVIEWED), before.reviewed);
         self.no_key_is_lost(&listed)
+    }
+
+    fn mounted(&self) -> Option<Mounted> {
+        let secret = self.bench.secret.as_ref()?;
+        let leaf = secret.content.as_ref().ok()?.chain.leaf().clone();
+        Some(Mounted {
+            revision: secret.revision?,
+            fingerprint: leaf.fingerprint.to_string(),
+            spki: leaf.spki_sha256.to_string(),
+        })
     }
 
     fn nothing_needed_was_deleted(&self, logged: usize) -> Result<(), TestCaseError> {
@@ -295,6 +317,13 @@ impl Model {
         for revision in status.previous.iter().chain(&status.staged).chain(&status.active) {
             let kept = self.bench.revisions.get(&revision.revision);
             let kept = kept.and_then(|(_, s)| s.key.as_ref().ok()).map(|k| k.spki_sha256().to_string());
+            let dependent = &self.bench.dependents[0];
+            let in_use = dependent.served.contains(&revision.fingerprint_sha256)
+                || dependent.tlsa_published.contains(&revision.spki_sha256);
+            if self.plan.kept == 0 && !in_use {
+                // Nobody has asked for it to be kept: a killed pass may have replaced it already.
+                continue;
+            }
             let there = [kept, mounted.clone()].into_iter().flatten().any(|spki| spki == revision.spki_sha256);
             prop_assert!(
                 there || self.deleted.contains(&revision.spki_sha256),
@@ -333,8 +362,18 @@ impl Model {
     }
 }
 
+/// What pods mount.
+#[derive(Clone, Debug)]
+struct Mounted {
+    revision: i64,
+    fingerprint: String,
+    spki: String,
+}
+
 /// What there was before a pass.
 struct World {
+    staged: Option<Revision>,
+    mounted: Option<Mounted>,
     active: Revision,
     tlsa_ready: BTreeSet<String>,
     reviewed: bool,
