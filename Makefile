@@ -19,7 +19,7 @@ FUZZ_SECONDS ?= 12
 RUN_FUZZ := PATH=$(MAILCERT_CACHE)/cargo-fuzz/bin:$$PATH CARGO_TARGET_DIR=$(MAILCERT_CACHE)/fuzz-target $(CARGO) +nightly fuzz
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools vectors images fuzz fuzz-if-possible generate lint bench bench-rollout simulate-year demo demo-shell demo-down
+.PHONY: help test test-fast packages tools vectors images fuzz generate lint bench bench-rollout simulate-year demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,6 @@ test: ## Prepare what is missing, then run every test (those with pods need root
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory packages tools vectors images TESTENV=$(CARGO_TARGET_DIR)/debug/testenv
 	$(CARGO) test --workspace --locked
-	@$(MAKE) --no-print-directory fuzz-if-possible
 
 test-fast: ## Run the tests that need no server
 	$(CARGO) test --workspace --locked --lib
@@ -53,11 +52,6 @@ fuzz: $(FUZZ) ## Fuzz every parser of what strangers made, a minute in all (the 
 		$(RUN_FUZZ) run --dev --sanitizer none $$target $(MAILCERT_CACHE)/fuzz/$$target corpus/$$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=16384 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
-
-# With CI=true it has to be possible.
-fuzz-if-possible:
-	@if rustup run nightly rustc --version >/dev/null 2>&1; then $(MAKE) --no-print-directory fuzz; \
-	else echo 'left out: fuzzing needs the nightly toolchain (rustup toolchain install nightly)'; [ "$(CI)" != true ]; fi
 
 $(FUZZ):
 	CARGO_TARGET_DIR=$(MAILCERT_CACHE)/cargo-fuzz/target $(CARGO) install --locked --version 0.13.2 --root $(MAILCERT_CACHE)/cargo-fuzz cargo-fuzz

@@ -119,7 +119,7 @@ fn a_window_that_is_shut_holds_a_revision_back() {
         (json!({"gates": ["Drained"]}), "the gate Drained needs drained"),
         (json!({"confirm": {"http": {"url": "http://a.example/"}}}), "confirm needs publish"),
         (json!({"publish": {}}), "exactly one of http and job must be set"),
-        (json!({"windows": [{"cron": "nightly", "duration": "1h"}]}), "should match"),
+        (json!({"windows": [{"cron": "every night", "duration": "1h"}]}), "should match"),
         (json!({"windows": [{"cron": "0 2 * * *", "duration": "1s"}]}), "duration must be between 1m and 168h"),
         (json!({"deadline": "1s"}), "deadline must be between 10s and 720h"),
     ] {

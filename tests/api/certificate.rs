@@ -215,8 +215,10 @@ fn defaults_are_filled_in() {
     let made = Kube::new(cluster()).create_dry(&object("MailCertificate", "good", &good())).unwrap();
     let filled = json!({
         "issuerRef": {"name": "ca"}, "secretName": "mail-tls", "dnsNames": ["mail.example.com"],
-        "usages": ["serverAuth"], "privateKey": {"algorithm": "ECDSA", "rotation": {"policy": "Always"}},
+        "usages": ["serverAuth"],
+        "privateKey": {"algorithm": "ECDSA", "encoding": "PKCS8", "rotation": {"policy": "Always", "prepareNext": false}},
         "renewal": {"ari": true}, "issueTemporary": false, "history": {"revisions": 3}, "deletionPolicy": "Retain",
+        "activation": {"mode": "Automatic", "rollbackOnFailure": true}, "system": false,
     });
     assert_eq!(made["spec"], filled);
 }

@@ -27,7 +27,7 @@ fn kubectl_shows_the_columns() {
         shown.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(header(&["maildomains"]), "NAME DOMAIN READY SERVED EXPIRES ENDPOINT PROBLEMS AGE");
-    assert_eq!(header(&["mdom", "-o", "wide"]), "NAME DOMAIN READY SERVED EXPIRES ENDPOINT PROBLEMS MESSAGE AGE");
+    assert_eq!(header(&["mdom", "-o", "wide"]), "NAME DOMAIN READY SERVED EXPIRES ENDPOINT PROBLEMS DNS MESSAGE AGE");
     assert_eq!(header(&["mcert"]), "NAME READY SECRET ISSUER EXPIRES AGE");
     assert_eq!(header(&["mcert", "-o", "wide"]), "NAME READY SECRET ISSUER EXPIRES RENEWS REVISION MESSAGE AGE");
     assert_eq!(header(&["missuer"]), "NAME READY REASON AGE");

@@ -182,7 +182,7 @@ pub struct Gate {
     pub type_: String,
     /// What it waits for, and what can be done.
     pub message: String,
-    /// Since when.
+    /// Since when it has been unmet.
     pub since: Time,
 }
 
@@ -205,7 +205,7 @@ pub struct NextKey {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ActivationStatus {
-    /// The revision.
+    /// The revision that it is about.
     pub revision: i64,
     /// When it became active.
     pub since: Time,
@@ -252,7 +252,7 @@ pub struct Rollback {
     pub reason: String,
     /// What was wrong.
     pub message: String,
-    /// When.
+    /// When it was taken back.
     pub time: Time,
     /// Rollbacks in a row.
     #[serde(default)]

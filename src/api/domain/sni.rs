@@ -33,7 +33,7 @@ impl Sni {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct SniStatus {
-    /// The Secret.
+    /// The Secret that the pods mount.
     pub secret_name: String,
     /// The MailDomain that writes it for the group: the one whose name comes first.
     pub writer: String,

@@ -138,6 +138,9 @@ fn ready(
     if let Some(trouble) = certificate.trouble() {
         return trouble;
     }
+    if let Some(said) = sni.filter(|said| said.is_stalled) {
+        return not_met(said);
+    }
     let is_excused = |said: &Said| [reason::NO_WORKLOADS, reason::NO_ENDPOINTS].contains(&said.reason);
     if let Some(said) = parts.into_iter().chain(sni).find(|said| said.state != State::True && !is_excused(said)) {
         return not_met(said);
