@@ -218,7 +218,7 @@ fn defaults_are_filled_in() {
         "usages": ["serverAuth"],
         "privateKey": {"algorithm": "ECDSA", "encoding": "PKCS8", "rotation": {"policy": "Always", "prepareNext": false}},
         "renewal": {"ari": true}, "issueTemporary": false, "history": {"revisions": 3}, "deletionPolicy": "Retain",
-        "activation": {"mode": "Automatic", "rollbackOnFailure": true}, "system": false,
+        "activation": {"mode": "Automatic", "rollbackOnFailure": true},
     });
     assert_eq!(made["spec"], filled);
 }
