@@ -66,6 +66,12 @@ fn a_group_has_one_secret_which_follows_its_members() {
         wait_ready(&scene.kube, domain);
     }
 
+    let mut seen = (0.0, 0);
+    wait_for("rest after the renewal", || {
+        let writes = operator.writes();
+        seen = if writes == seen.0 { (writes, seen.1 + 1) } else { (writes, 0) };
+        (seen.1 >= 20).then_some(())
+    });
     // At rest a restarted operator writes nothing; what somebody has changed is put right.
     let before = secret(&scene).unwrap();
     operator.restart();

@@ -18,6 +18,9 @@ pub fn step(state: &mut State<'_>) -> Step {
 
 /// Revision Secrets that somebody else deleted.
 fn missing(state: &mut State<'_>) -> Option<Step> {
+    // What was deleted in this pass is gone because nobody needs it any more.
+    let pruned = &state.world.learnt.pruned;
+    state.previous.retain(|r| !pruned.contains(&r.revision));
     for revision in state.previous.clone() {
         match state.locate(&revision) {
             Located::Kept => {}

@@ -56,6 +56,6 @@ fn a_revision_is_told_then_asked_for_and_the_one_before_is_kept_until_then() {
     bench.calls.clear();
     bench.settle_after(secs(600));
     assert_eq!(bench.revisions.keys().copied().collect::<Vec<_>>(), [2]);
-    assert!(bench.status().findings.is_empty());
+    assert_eq!(bench.status().findings, []);
     assert_eq!(bench.take_log().iter().filter(|l| *l == "tell of revision 2").count(), 2);
 }

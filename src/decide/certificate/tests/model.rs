@@ -270,12 +270,12 @@ impl Model {
             self.may_activate(&before, &made)?;
         }
         self.nothing_needed_was_deleted(logged)?;
-        // Nothing is listed twice, and at most one waits.
+        // At most one waits, and nothing is listed twice: only one that is gone back to is a former one until it is active.
         prop_assert!(status.staged.len() <= 1);
-        let listed = status.previous.iter().chain(&status.staged).chain(&status.active).map(|r| r.revision);
-        let listed: Vec<i64> = listed.collect();
+        let listed: Vec<i64> = status.previous.iter().chain(&status.active).map(|r| r.revision).collect();
         let unique: BTreeSet<i64> = listed.iter().copied().collect();
         prop_assert_eq!(unique.len(), listed.len(), "{:?}", listed);
+        prop_assert!(status.staged.iter().all(|r| r.revision != active.revision));
         // Ready never lies about the dates.
         let valid = active.not_before.0 <= self.bench.now && self.bench.now < active.not_after.0;
         prop_assert!(valid || !conditions::is_true(&status.conditions, "Ready"));
@@ -381,7 +381,13 @@ struct World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    // The same plans each time: a failure is then somebody's change.
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_happens_nothing_is_lost_or_broken(plan in plan()) {
