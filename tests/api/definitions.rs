@@ -29,7 +29,10 @@ fn kubectl_shows_the_columns() {
     assert_eq!(header(&["maildomains"]), "NAME DOMAIN READY SERVED EXPIRES ENDPOINT PROBLEMS AGE");
     assert_eq!(header(&["mdom", "-o", "wide"]), "NAME DOMAIN READY SERVED EXPIRES ENDPOINT PROBLEMS DNS MESSAGE AGE");
     assert_eq!(header(&["mcert"]), "NAME READY SECRET ISSUER EXPIRES AGE");
-    assert_eq!(header(&["mcert", "-o", "wide"]), "NAME READY SECRET ISSUER IMPORTED FROM EXPIRES RENEWS REVISION MESSAGE AGE");
+    assert_eq!(
+        header(&["mcert", "-o", "wide"]),
+        "NAME READY SECRET ISSUER IMPORTED FROM EXPIRES RENEWS REVISION MESSAGE AGE"
+    );
     assert_eq!(header(&["missuer"]), "NAME READY REASON AGE");
 
     let names = cluster().kubectl(&["-n", &ns, "get", "mailcert", "-o", "name"]).unwrap();
