@@ -85,6 +85,9 @@ pub fn postfix_and_dovecot_load_a_certificate_without_a_restart(ground: &Ground)
 
 /// A command that fails, one that hangs, and one that ends its server.
 pub fn what_goes_wrong_is_said_and_tried_again(ground: &Ground) {
+    // What is tried again here is the same certificate.
+    let stay = r#"{"spec":{"certificate":{"template":{"activation":{"rollbackOnFailure":false}}}}}"#;
+    ground.kubectl(&["patch", "-n", MAIL, "maildomain/mail", "--type=merge", "-p", stay]);
     let exec =
         |command: &[&str]| workloads(&[json!({"exec": {"container": "postfix", "command": command, "timeout": "2s"}})]);
     set(ground, &exec(&["sh", "-c", "echo no such daemon >&2; exit 3"]));
