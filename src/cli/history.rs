@@ -42,7 +42,10 @@ fn table(object: &MailCertificate) -> Vec<String> {
     }
     let listed = status.staged.iter().map(|r| (r, RevisionState::Staged));
     let listed = listed.chain(status.active.iter().map(|r| (r, RevisionState::Active)));
-    let listed = listed.chain(status.previous.iter().map(|r| (r, r.state.unwrap_or(RevisionState::Previous))));
+    // The way back is listed as what it was, too.
+    let staged = |n: i64| status.staged.iter().any(|r| r.revision == n);
+    let previous = status.previous.iter().filter(|r| !staged(r.revision));
+    let listed = listed.chain(previous.map(|r| (r, r.state.unwrap_or(RevisionState::Previous))));
     rows.extend(listed.map(|(r, state)| (r.revision, row(r, state), r.message.clone())));
     rows.sort_by(|a, b| b.0.cmp(&a.0));
     if rows.is_empty() {

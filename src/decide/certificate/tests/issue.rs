@@ -86,6 +86,7 @@ fn history_is_cut_to_its_length() {
     assert_eq!(bench.active().revision, 6);
     assert_eq!(bench.revisions.keys().copied().collect::<Vec<_>>(), [4, 5, 6]);
     assert_eq!(bench.status().previous.iter().map(|r| r.revision).collect::<Vec<_>>(), [5, 4]);
+    assert_eq!(bench.status().findings, [], "what the operator deletes itself is not lost");
     bench.edit(|s| s.options.history.revisions = 0);
     bench.settle();
     assert_eq!(bench.revisions.keys().copied().collect::<Vec<_>>(), [6]);
