@@ -119,14 +119,7 @@ impl Bindings {
     }
 
     fn failed(&self, namespace: Option<&str>, error: &watcher::Error) {
-        let forbidden = match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(s))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(s))
-            | watcher::Error::WatchFailed(kube::Error::Api(s)) => s.code == 403,
-            watcher::Error::WatchError(s) => s.code == 403,
-            _ => false,
-        };
-        if !forbidden {
+        if !is_forbidden(error) {
             tracing::warn!(namespace, %error, "the watch of Secrets was interrupted");
             return;
         }
@@ -252,5 +245,16 @@ impl Bindings {
                 self.kinds.domains.trigger(&domain);
             }
         }
+    }
+}
+
+/// Whether a watch was refused for lack of a right.
+pub(super) fn is_forbidden(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(s))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(s))
+        | watcher::Error::WatchFailed(kube::Error::Api(s)) => s.code == 403,
+        watcher::Error::WatchError(s) => s.code == 403,
+        _ => false,
     }
 }

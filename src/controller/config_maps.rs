@@ -12,6 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use tokio::sync::Notify;
 
+use super::bindings::is_forbidden;
 use super::caches::Kinds;
 use super::index::Key;
 use super::relations::{Relations, key};
@@ -150,14 +151,7 @@ impl ConfigMaps {
     }
 
     fn failed(&self, scope: &str, what: &str, error: &watcher::Error) {
-        let forbidden = match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(s))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(s))
-            | watcher::Error::WatchFailed(kube::Error::Api(s)) => s.code == 403,
-            watcher::Error::WatchError(s) => s.code == 403,
-            _ => false,
-        };
-        if !forbidden {
+        if !is_forbidden(error) {
             tracing::warn!(scope, %error, "the watch of {what} was interrupted");
             return;
         }

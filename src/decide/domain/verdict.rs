@@ -42,18 +42,24 @@ impl Judgement {
     }
 }
 
-/// Judges what an endpoint showed, as a client that asks for `host` at the time `now` would.
-pub fn judge(found: &Sighting, expected: &Expected<'_>, anchors: &Anchors, host: &str, now: Timestamp) -> Judgement {
+/// Who answered with which chain, or why there is none to judge.
+fn readable(found: &Sighting) -> Result<(&str, Chain), Judgement> {
     let (address, ders) = match found {
-        Sighting::Failure(failure) => return Judgement::problem(&failure.word, failure.message.clone(), None),
+        Sighting::Failure(failure) => return Err(Judgement::problem(&failure.word, failure.message.clone(), None)),
         Sighting::Chain { address, chain } => (address, chain),
     };
-    let chain = match Chain::from_ders(ders) {
-        Ok(chain) => chain,
-        Err(error) => {
-            let message = format!("{address} serves certificates that cannot be read: {error}");
-            return Judgement::problem(reason::VALIDATION_FAILURE, message, None);
-        }
+    let chain = Chain::from_ders(ders).map_err(|error| {
+        let message = format!("{address} serves certificates that cannot be read: {error}");
+        Judgement::problem(reason::VALIDATION_FAILURE, message, None)
+    })?;
+    Ok((address, chain))
+}
+
+/// Judges what an endpoint showed, as a client that asks for `host` at the time `now` would.
+pub fn judge(found: &Sighting, expected: &Expected<'_>, anchors: &Anchors, host: &str, now: Timestamp) -> Judgement {
+    let (address, chain) = match readable(found) {
+        Ok(readable) => readable,
+        Err(problem) => return problem,
     };
     let served = chain.leaf().fingerprint.to_string();
     let defect = defect(&chain, anchors, host, now);
@@ -76,16 +82,9 @@ pub fn judge(found: &Sighting, expected: &Expected<'_>, anchors: &Anchors, host:
 /// Judges what a server shows to clients of another algorithm than the active certificate's: any certificate will do
 /// that they accept.
 pub fn judge_other(found: &Sighting, anchors: &Anchors, host: &str, now: Timestamp) -> Judgement {
-    let (address, ders) = match found {
-        Sighting::Failure(failure) => return Judgement::problem(&failure.word, failure.message.clone(), None),
-        Sighting::Chain { address, chain } => (address, chain),
-    };
-    let chain = match Chain::from_ders(ders) {
-        Ok(chain) => chain,
-        Err(error) => {
-            let message = format!("{address} serves certificates that cannot be read: {error}");
-            return Judgement::problem(reason::VALIDATION_FAILURE, message, None);
-        }
+    let (address, chain) = match readable(found) {
+        Ok(readable) => readable,
+        Err(problem) => return problem,
     };
     match defect(&chain, anchors, host, now) {
         Some(defect) => {
