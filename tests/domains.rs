@@ -1,5 +1,5 @@
 //! MailDomains with the operator on a real API server: names, restarts, and what endpoints prove.
-#![allow(clippy::unwrap_used, reason = "helpers panic as the tests that call them do")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers panic as the tests that call them do")]
 
 mod common;
 #[path = "domains/dane.rs"]

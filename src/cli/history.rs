@@ -47,7 +47,7 @@ fn table(object: &MailCertificate) -> Vec<String> {
     let previous = status.previous.iter().filter(|r| !staged(r.revision));
     let listed = listed.chain(previous.map(|r| (r, r.state.unwrap_or(RevisionState::Previous))));
     rows.extend(listed.map(|(r, state)| (r.revision, row(r, state), r.message.clone())));
-    rows.sort_by(|a, b| b.0.cmp(&a.0));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.0));
     if rows.is_empty() {
         return vec![format!("MailCertificate {} has no revision yet", object.name_any())];
     }

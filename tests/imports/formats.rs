@@ -6,6 +6,9 @@ use super::openssl::Ca;
 use super::scene::{import, put, wait_active};
 use crate::common::Stage;
 
+/// The keys of a source Secret, and what is in them.
+type Files<'a> = Vec<(&'a str, &'a [u8])>;
+
 #[test]
 fn every_format_becomes_active() {
     let ca = Ca::new();
@@ -28,7 +31,7 @@ fn every_format_becomes_active() {
     let one_file = [root.as_bytes(), &with_text, &sec1].concat();
     let password = json!({"passwordSecretRef": {"name": "pin"}});
     let named = json!({"keys": {"certificate": "here.txt", "key": "there.txt", "ca": "above.txt"}});
-    let sources: [(&str, Vec<(&str, &[u8])>, Value); 9] = [
+    let sources: [(&str, Files<'_>, Value); 9] = [
         ("pem", vec![("tls.crt", certificate), ("tls.key", key), ("ca.crt", root.as_bytes())], json!({})),
         ("one-file", vec![("bluemind.pem", &one_file)], json!({})),
         ("sec1", vec![("cert.pem", certificate), ("key.pem", &sec1), ("ca.pem", root.as_bytes())], json!({})),

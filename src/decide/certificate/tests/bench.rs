@@ -286,7 +286,7 @@ impl Bench {
     /// What is asked for besides, with the password.
     fn outputs(&self) -> (Outputs, Option<String>) {
         let outputs = self.object.spec.options.outputs.clone();
-        let password = outputs.pkcs12.as_ref().and_then(|_| self.password.as_ref()).map(|p| p.1.clone());
+        let password = outputs.pkcs12.as_ref().and(self.password.as_ref()).map(|p| p.1.clone());
         (outputs, password)
     }
 

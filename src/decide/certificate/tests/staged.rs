@@ -93,7 +93,7 @@ fn what_is_no_longer_wanted_is_not_activated() {
     bench.settle();
     assert_eq!(staged(&bench), 3);
     let told = bench.take_notes();
-    let last = &told.iter().filter(|n| n.1 == "Staged").next_back().unwrap().2;
+    let last = &told.iter().rfind(|n| n.1 == "Staged").unwrap().2;
     assert!(
         last.starts_with("revision 3 is staged (NamesChanged); adds imap.example.com; has another key; waits for"),
         "{last}"

@@ -18,7 +18,7 @@ fn world(dependents: &[&str], is_held: bool, is_leaving: bool) -> World {
     let mut world = bench.observe();
     let mut object = bench.object.clone();
     object.metadata.finalizers = is_held.then(|| vec![keys::SYSTEM_FINALIZER.to_owned()]);
-    object.metadata.deletion_timestamp = is_leaving.then(|| Time(bench.now));
+    object.metadata.deletion_timestamp = is_leaving.then_some(Time(bench.now));
     world.object = Arc::new(object);
     world.system = SystemView { holder: None, dependents: dependents.iter().map(|d| (*d).to_owned()).collect() };
     world
