@@ -28,19 +28,11 @@ fn a_mail_server_gets_serves_and_renews_its_certificate() {
     scenes::a_wrong_endpoint_is_named_and_recovers(&ground);
     scenes::the_pod_is_restricted(&ground);
     reloads::postfix_and_dovecot_load_a_certificate_without_a_restart(&ground);
-    permissions::nothing_was_refused(&ground);
-    calls.extend(permissions::calls(&ground));
-    permissions::what_is_granted_is_called(&ground, &calls);
-}
-
-#[test]
-#[ignore = "takes minutes, and was not seen to pass as one story yet: run it alone"]
-fn what_goes_wrong_is_told_and_others_are_trusted() {
-    let Some(ground) = Ground::ready() else { return };
-    scenes::issued_and_served(&ground);
     reloads::what_goes_wrong_is_said_and_tried_again(&ground);
     reloads::a_pod_that_goes_half_way_is_followed_by_its_successor(&ground);
     trust::a_relay_verifies_its_smarthost_through_the_bundle(&ground);
     trust::a_disabled_certificate_goes_and_comes_back_in_the_mount(&ground);
     permissions::nothing_was_refused(&ground);
+    calls.extend(permissions::calls(&ground));
+    permissions::what_is_granted_is_called(&ground, &calls);
 }
