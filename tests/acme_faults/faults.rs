@@ -131,7 +131,7 @@ faults! {
         .abandons(1, 1);
     the_certificate_lacks_a_name => on(Kind::Finalize, Fault::MissingName, fails("IssuedInvalid", "does not cover mail."))
         .abandons(1, 1);
-    the_chain_has_twenty_certificates => on(Kind::Certificate, Fault::LongChain(20), fails("IssuedInvalid", "chain has 20 certificates"))
+    the_chain_has_twenty_certificates => on(Kind::Certificate, Fault::LongChain(20), fails("IssuedInvalid", "certificates; at most 10 are taken"))
         .abandons(1, 1);
     the_chain_is_cut => on(Kind::Certificate, Fault::CutChain, fails("IssuedInvalid", "PEM")).abandons(1, 1);
     the_body_of_an_order_has_50_mb => on(Kind::NewOrder, Fault::Flood(50_000_000), later("more than 1048576 bytes"));
