@@ -7,6 +7,9 @@ CARGO ?= cargo
 # Most tests wait for servers, so more of them run at once than there are cores.
 RUST_TEST_THREADS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 export RUST_TEST_THREADS
+# Tests with long waits; they run beside all the others.
+PATIENT := node acme_faults acme_solvers
+OTHERS := $(filter-out $(PATIENT),$(notdir $(basename $(patsubst %/main.rs,%,$(wildcard tests/*.rs */tests/*.rs tests/*/main.rs */tests/*/main.rs)))))
 # Certificates that the benchmark issues, locally and with ACME.
 N ?= 1000
 N_ACME ?= 200
@@ -19,7 +22,7 @@ FUZZ_SECONDS ?= 12
 RUN_FUZZ := PATH=$(MAILCERT_CACHE)/cargo-fuzz/bin:$$PATH CARGO_TARGET_DIR=$(MAILCERT_CACHE)/fuzz-target $(CARGO) +nightly fuzz
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-fast packages tools vectors images fuzz generate lint bench bench-rollout simulate-year demo demo-shell demo-down
+.PHONY: help test test-patient test-others test-fast packages tools vectors images fuzz generate lint bench bench-rollout simulate-year demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +30,13 @@ help: ## Show this list
 test: ## Prepare what is missing, then run every test (those with pods need root on Linux)
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory packages tools vectors images TESTENV=$(CARGO_TARGET_DIR)/debug/testenv
-	$(CARGO) test --workspace --locked
+	@$(MAKE) --no-print-directory --jobs=2 test-patient test-others
+
+test-patient:
+	$(CARGO) test --workspace --locked $(PATIENT:%=--test %)
+
+test-others:
+	$(CARGO) test --workspace --locked --lib --bins $(OTHERS:%=--test %)
 
 test-fast: ## Run the tests that need no server
 	$(CARGO) test --workspace --locked --lib
