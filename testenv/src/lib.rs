@@ -2,7 +2,8 @@
 //!
 //! Nothing here needs a container engine. [`tools`] builds the servers from their Go modules, [`Cluster`] runs etcd,
 //! kube-apiserver and the controllers on loopback, or the whole with a kubelet in a network namespace of its own, and
-//! [`Pebble`] is the ACME server with the DNS that it believes. [`Bind`] is a real DNS server that takes updates.
+//! [`Pebble`] is the ACME server with the DNS that it believes. [`Bind`] is a real DNS server that takes updates, and
+//! [`dane::Judges`] are programs of others that judge what is in it.
 //! [`images`] makes what the node's pods run.
 //!
 //! Invariants:
@@ -17,6 +18,7 @@ mod bind;
 pub mod cache;
 mod client;
 mod cluster;
+pub mod dane;
 mod dns;
 mod error;
 mod http;

@@ -1,11 +1,9 @@
-//! DANE, on a real signed zone of BIND with a secondary server, judged by programs of others: `ldns-dane`, and Postfix'
-//! `posttls-finger` with a validating resolver.
+//! DANE, on a real signed zone of BIND with a secondary server, judged by programs of others with a validating resolver:
+//! `ldns-dane`, `danetool`, and Postfix' `posttls-finger`.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 
+use mailcert_testenv::dane::{Judges, Program, Verdict};
 use mailcert_testenv::{Bind, BindOptions, BindZone, packages};
 use serde_json::{Value, json};
 
@@ -13,7 +11,12 @@ use crate::common::{Operator, Path, cluster, wait_condition, wait_for, wait_for_
 use crate::scene::{Scene, fingerprint, message, own};
 use crate::server::{Manner, SMTP, Server};
 
-const HOST: &str = "mail.dane.test";
+/// Not below `test`, of which libunbound (in danetool) knows that it does not exist.
+const APEX: &str = "dane.example";
+const HOST: &str = "mail.dane.example";
+/// Who judges, and which of the two servers: IMAPS, SMTP.
+const JUDGES: [(Program, usize); 4] =
+    [(Program::LdnsDane, 0), (Program::Danetool, 0), (Program::DanetoolSmtp, 1), (Program::Posttls, 1)];
 
 /// BIND with signed zones, or nothing with a message.
 fn bind(zones: Vec<BindZone>, secondary: bool) -> Option<Bind> {
@@ -67,26 +70,6 @@ fn served(scene: &Arc<Scene>, apex: &str, tlsa: &Value) -> (Path, [u16; 2]) {
     (scene.at_domain("mail"), [imaps, smtp])
 }
 
-/// What `ldns-dane` says of the server, by this resolver's word.
-fn ldns_dane(resolver: SocketAddr, port: u16) -> String {
-    let mut command = Command::new("ldns-dane");
-    command.args(["-4", "-T", "-r", &resolver.ip().to_string(), "verify", HOST, &port.to_string()]);
-    let output = command.output().unwrap();
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// What Postfix' client says of the server. It asks the system's resolver, which for it is this one.
-fn postfix(dir: &std::path::Path, resolver: SocketAddr, port: u16) -> String {
-    let config = dir.join("resolv.conf");
-    fs::write(&config, format!("nameserver {}\noptions edns0 trust-ad\n", resolver.ip())).unwrap();
-    let script = format!(
-        "mount --bind {} /etc/resolv.conf && posttls-finger -c -l dane-only '[{HOST}]:{port}'",
-        config.display()
-    );
-    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// The values that the primary has for a port.
 fn values(bind: &Bind, port: u16) -> Vec<String> {
     let text = bind.ask(&format!("_{port}._tcp.{HOST}"), "TLSA").unwrap();
@@ -97,21 +80,21 @@ fn values(bind: &Bind, port: u16) -> Vec<String> {
 
 #[test]
 fn records_are_published_verified_by_others_kept_over_renewals_and_withdrawn() {
-    let Some(mut bind) = bind(vec![zone("dane.test").signed()], true) else { return };
+    let Some(mut bind) = bind(vec![zone(APEX).signed()], true) else { return };
     let resolver = bind.resolver().unwrap();
     let scene = Arc::new(Scene::new("dane"));
     let secret = bind.key("hmac-sha256").1;
     let tlsa = tlsa(&scene, &bind, &secret);
     let mut operator = operator(&scene, &bind);
-    let (at, ports) = served(&scene, "dane.test", &tlsa);
+    let (at, ports) = served(&scene, APEX, &tlsa);
 
     // The secondary lags: nothing is ready, and it is named.
     let lags = wait_for_object(&scene.kube, &at, "to name the secondary", |object| {
         let said = crate::common::condition(object, "DNSReady");
-        said.is_some_and(|(_, reason, text)| reason == "TLSAPending" && text.contains("is not at ns2.dane.test yet"))
+        said.is_some_and(|(_, reason, text)| reason == "TLSAPending" && text.contains("is not at ns2.dane.example yet"))
     });
     assert!(lags["status"]["dns"]["tlsa"]["published"][0].is_string(), "{lags:#}");
-    bind.transfer("dane.test").unwrap();
+    bind.transfer(APEX).unwrap();
     let ready = wait_condition(&scene.kube, &at, "DNSReady", "True", "TLSAPublished");
     let spki = ready["status"]["dns"]["tlsa"]["ready"][0].as_str().unwrap().to_owned();
     for record in ready["status"]["dns"]["tlsa"]["records"].as_array().unwrap() {
@@ -119,20 +102,20 @@ fn records_are_published_verified_by_others_kept_over_renewals_and_withdrawn() {
     }
 
     // Others agree.
-    assert!(ldns_dane(resolver, ports[0]).contains("dane-validated successfully"), "{}", ldns_dane(resolver, ports[0]));
-    let dir = tempfile::tempdir().unwrap();
-    let said = postfix(dir.path(), resolver, ports[1]);
-    assert!(said.contains("Verified TLS connection established"), "{said}");
+    let judges = Judges::new(resolver, &bind.anchor()).unwrap();
+    for (program, port) in JUDGES.map(|(program, place)| (program, ports[place])) {
+        assert_eq!(judges.judge(program, HOST, port), Verdict::Valid, "{program}");
+    }
 
     // A renewal that keeps the key changes nothing in DNS.
     let before = values(&bind, ports[0]);
     assert!(before.iter().any(|value| value.replace(' ', "") == format!("311{spki}")), "{before:?}");
-    let soa = || bind.ask("dane.test", "SOA").unwrap();
+    let soa = || bind.ask(APEX, "SOA").unwrap();
     let serial = soa();
     scene.renew("mail");
     wait_ready(&scene.kube, &at);
     assert_eq!((values(&bind, ports[0]), soa()), (before, serial));
-    assert!(ldns_dane(resolver, ports[0]).contains("dane-validated successfully"));
+    assert_eq!(judges.judge(Program::LdnsDane, HOST, ports[0]), Verdict::Valid);
 
     // Nothing is written while nothing changes, not even by an operator that has just started.
     let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
@@ -144,7 +127,7 @@ fn records_are_published_verified_by_others_kept_over_renewals_and_withdrawn() {
     // Off: withdrawn by the server that the status remembers, cached for two TTLs, forgotten.
     scene.kube.patch(&at, &json!({"spec": {"dns": null}})).unwrap();
     wait_for("the records to be withdrawn", || values(&bind, ports[0]).is_empty().then_some(()));
-    bind.transfer("dane.test").unwrap();
+    bind.transfer(APEX).unwrap();
     let off = wait_for_object(&scene.kube, &at, "to forget the records", |o| o["status"]["dns"]["tlsa"].is_null());
     assert!(crate::common::condition(&off, "DNSReady").is_none(), "{off:#}");
     assert!(values(&bind, ports[1]).is_empty());
@@ -153,10 +136,10 @@ fn records_are_published_verified_by_others_kept_over_renewals_and_withdrawn() {
 
 #[test]
 fn a_refused_key_and_zones_that_do_not_validate_are_said() {
-    let zones = vec![zone("dane.test").signed(), zone("plain.test"), zone("bogus.test").broken()];
+    let zones = vec![zone(APEX).signed(), zone("plain.test"), zone("bogus.test").broken()];
     let Some(bind) = bind(zones, false) else { return };
     for (apex, key, reason, words) in [
-        ("dane.test", "hmac-sha512", "PublishFailed", "has another secret for the TSIG key mailcert-sha256 (BADSIG)"),
+        (APEX, "hmac-sha512", "PublishFailed", "has another secret for the TSIG key mailcert-sha256 (BADSIG)"),
         ("plain.test", "hmac-sha256", "ZoneNotSigned", "the zone plain.test is not signed (DNSSEC)"),
         ("bogus.test", "hmac-sha256", "DNSSECBogus", "does not validate (DNSSEC): its signature does not lead to"),
     ] {

@@ -31,7 +31,7 @@ impl Bind {
     }
 
     /// A resolver that validates from [`Bind::anchor`] on, at an address of its own, for programs that believe what it
-    /// says. It keeps nothing for longer than a second.
+    /// says. As resolvers do, it keeps what it was told for its TTL; but for no longer than a minute.
     pub fn resolver(&mut self) -> Result<SocketAddr> {
         let address = claim(&self.instance)?;
         let ip = address.ip;
@@ -50,7 +50,7 @@ impl Bind {
             "options {{ directory \"{folder}\"; listen-on port 53 {{ {ip}; }}; listen-on-v6 {{ none; }};\n\
              pid-file none; lock-file none; session-keyfile \"{folder}/session.key\"; empty-zones-enable no;\n\
              query-source address {ip}; allow-query {{ any; }}; recursion yes; dnssec-validation yes;\n\
-             max-cache-ttl 1; max-ncache-ttl 1; }};\ncontrols {{ }};\n\
+             max-cache-ttl 60; max-ncache-ttl 1; }};\ncontrols {{ }};\n\
              trust-anchors {{ . static-key {flags} {protocol} {algorithm} \"{data}\"; }};\n\
              zone \".\" {{ type hint; file \"{}\"; }};\n",
             hints.display()
