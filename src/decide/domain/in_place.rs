@@ -1,14 +1,16 @@
 //! Pods that load a certificate in place: each one once for each certificate, and only after its files have arrived.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::domain::{PodReload, PodReloadState, Reload, RolloutState, WorkloadStatus};
 use crate::decide::backoff::{Pace, pause};
 
-use super::method::{mounts, steps};
+use super::method::{Mounted, mounts, steps};
 use super::pods::PodView;
-use super::sharing::Wanted;
+use super::sharing::{Member, Wanted};
 use super::world::{Action, Place, Pods, Progress, WorkloadView, World};
 use super::{first_three, later};
 
@@ -186,7 +188,8 @@ impl Pass<'_> {
         let steps = steps(self.reloads, pod, members)?;
         let mounted: Vec<_> = mounts(pod, members).collect();
         if mounted.is_empty() {
-            let secrets: Vec<&str> = members.iter().map(|m| m.secret.as_str()).collect();
+            let secrets: BTreeSet<&str> = members.iter().flat_map(Member::secrets).collect();
+            let secrets = Vec::from_iter(secrets);
             return Err(format!(
                 "none of its containers mounts the folder of Secret {}; mount it, or use reload.restart",
                 first_three(&secrets, ", ")
@@ -199,22 +202,26 @@ impl Pass<'_> {
             return Ok(None);
         }
         let mut has_all = true;
-        for member in members {
-            let places: Vec<Place> =
-                mounted.iter().filter(|(_, m)| m.secret == member.secret).filter_map(|(u, _)| Place::of(u)).collect();
-            if places.is_empty() {
-                continue;
-            }
-            match self.world.done.read.get(&(pod.uid.clone(), member.secret.clone())) {
+        let mut places: BTreeMap<(&str, &Member), Vec<Place>> = BTreeMap::new();
+        for Mounted { container, secret, member, path } in mounted {
+            places.entry((secret, member)).or_default().push(Place { container: container.to_owned(), path });
+        }
+        for ((secret, member), places) in places {
+            // A Secret may hold several of them.
+            let what = match &member.sni {
+                Some((sni, key)) if sni == secret => format!("{secret}/{key}"),
+                _ => secret.to_owned(),
+            };
+            match self.world.done.read.get(&(pod.uid.clone(), what.clone())) {
                 None => {
-                    let (pod, uid, secret) = (pod.name.clone(), pod.uid.clone(), member.secret.clone());
+                    let (pod, uid) = (pod.name.clone(), pod.uid.clone());
                     self.told.waiting.push(format!("pod {pod} is to be looked at"));
-                    self.actions.push(Action::Read { pod, uid, secret, places });
+                    self.actions.push(Action::Read { pod, uid, secret: what, places });
                     has_all = false;
                 }
                 Some(Ok(fingerprint)) if *fingerprint == member.fingerprint => {}
                 Some(Ok(_)) => {
-                    self.arriving(pod, &member.secret);
+                    self.arriving(pod, secret);
                     has_all = false;
                 }
                 Some(Err(why)) => return Err(why.clone()),

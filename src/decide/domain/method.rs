@@ -64,14 +64,14 @@ impl<'a> Method<'a> {
         if reloads.is_empty() || reloads.iter().any(restarts) {
             return Self::Restart(None);
         }
-        let ours = |u: &&SecretUse| members.iter().any(|m| m.secret == u.secret);
+        let ours = |u: &&SecretUse| members.iter().any(|m| m.secrets().any(|secret| secret == u.secret));
         let fixed = uses.iter().filter(ours).find_map(|u| match &u.how {
             Reading::Fixed(how) => Some(format!(
                 "it is restarted, since container {} {how}: Secret {} never changes there while the pod runs; mount \
                  the whole folder to have it reloaded in place",
                 u.container, u.secret
             )),
-            Reading::Folder { .. } => None,
+            Reading::Folder(_) => None,
         });
         if let Some(why) = fixed {
             return Self::Restart(Some(why));
@@ -183,7 +183,7 @@ fn container(
             false => Err(format!("it has no container \"{given}\"; correct {field}")),
         };
     }
-    let mut mounting: Vec<&str> = mounts(pod, members).map(|(u, _)| u.container.as_str()).collect();
+    let mut mounting: Vec<&str> = mounts(pod, members).map(|m| m.container).collect();
     mounting.dedup();
     match (&mounting[..], preset) {
         ([one], _) => Ok((*one).to_owned()),
@@ -192,8 +192,21 @@ fn container(
     }
 }
 
-/// Where a pod mounts the wanted certificates, with the fingerprint that is to be read there.
-pub(super) fn mounts<'a>(pod: &'a PodView, members: &'a [Member]) -> impl Iterator<Item = (&'a SecretUse, &'a Member)> {
-    let folder = |u: &&SecretUse| matches!(u.how, Reading::Folder { .. });
-    pod.uses.iter().filter(folder).filter_map(|u| Some((u, members.iter().find(|m| m.secret == u.secret)?)))
+/// A file in which a container has a wanted certificate.
+pub(super) struct Mounted<'a> {
+    pub container: &'a str,
+    pub secret: &'a str,
+    pub member: &'a Member,
+    pub path: String,
+}
+
+/// Where a pod mounts the wanted certificates.
+pub(super) fn mounts<'a>(pod: &'a PodView, members: &'a [Member]) -> impl Iterator<Item = Mounted<'a>> {
+    pod.uses.iter().flat_map(move |used| {
+        let (container, secret) = (used.container.as_str(), used.secret.as_str());
+        members.iter().filter_map(move |member| match &used.how {
+            Reading::Folder(mount) => Some(Mounted { container, secret, member, path: member.file(secret, mount)? }),
+            Reading::Fixed(_) => None,
+        })
+    })
 }

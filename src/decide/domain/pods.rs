@@ -22,13 +22,32 @@ pub struct SecretUse {
 /// How a container reads a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// From files that follow the Secret. The path of the one that holds the certificate.
-    Folder {
-        /// In the container.
-        path: String,
-    },
+    /// From files that follow the Secret.
+    Folder(Mount),
     /// In a way that never follows the Secret while the pod runs. Says which.
     Fixed(String),
+}
+
+/// A folder that a Secret is mounted at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// In the container.
+    pub folder: String,
+    /// The keys that are there, and their files' names. `None`: all, by their own names.
+    pub items: Option<BTreeMap<String, String>>,
+}
+
+impl Mount {
+    /// The file of a key. `None` for a key that is not there.
+    pub fn file(&self, key: &str) -> Option<String> {
+        let name = self.items.as_ref().map_or(Some(key), |items| items.get(key).map(String::as_str))?;
+        Some(format!("{}/{name}", self.folder.trim_end_matches('/')))
+    }
+
+    /// The file that holds the certificate of a certificate's Secret: without the key where there is one.
+    pub fn certificate(&self) -> Option<String> {
+        self.file(keys::TLS_CRT).or_else(|| self.file(keys::TLS_COMBINED))
+    }
 }
 
 /// A pod of a workload.
@@ -104,15 +123,8 @@ pub fn uses(spec: &PodSpec) -> Vec<SecretUse> {
     for container in spec.containers.iter().chain(sidecars) {
         for mount in container.volume_mounts.iter().flatten() {
             for (secret, items) in volumes.get(mount.name.as_str()).into_iter().flatten() {
-                let how = match fixed(mount) {
-                    Some(how) => Some(how),
-                    None => file(*items).map(|file| Reading::Folder { path: join(&mount.mount_path, &file) }),
-                };
-                all.extend(how.map(|how| SecretUse {
-                    secret: (*secret).to_owned(),
-                    container: container.name.clone(),
-                    how,
-                }));
+                let how = fixed(mount).unwrap_or_else(|| folder(mount, *items));
+                all.push(SecretUse { secret: (*secret).to_owned(), container: container.name.clone(), how });
             }
         }
         all.extend(environment(container));
@@ -138,15 +150,10 @@ fn secrets_of(volume: &Volume) -> Vec<Source<'_>> {
     found
 }
 
-/// The file that holds the certificate: without the key where there is one.
-fn file(items: Option<&[KeyToPath]>) -> Option<String> {
-    let Some(items) = items.filter(|items| !items.is_empty()) else { return Some(keys::TLS_CRT.to_owned()) };
-    let path = |key: &str| items.iter().find(|i| i.key == key).map(|i| i.path.clone());
-    path(keys::TLS_CRT).or_else(|| path(keys::TLS_COMBINED))
-}
-
-fn join(folder: &str, file: &str) -> String {
-    format!("{}/{file}", folder.trim_end_matches('/'))
+fn folder(mount: &VolumeMount, items: Option<&[KeyToPath]>) -> Reading {
+    let items = items.filter(|items| !items.is_empty());
+    let items = items.map(|items| items.iter().map(|i| (i.key.clone(), i.path.clone())).collect());
+    Reading::Folder(Mount { folder: mount.mount_path.clone(), items })
 }
 
 fn environment(container: &Container) -> Vec<SecretUse> {

@@ -8,6 +8,8 @@ use crate::api::domain::{MailDomain, Reload, Rollout, WorkloadStatus};
 use crate::api::reasons::domain_finding as reason;
 
 use super::certificate::Certificate;
+use super::pods::Mount;
+use super::sni;
 use super::world::{WorkloadView, World};
 
 /// Another MailDomain that names the same workload, and has a certificate.
@@ -19,6 +21,8 @@ pub struct Sharer {
     pub created: Option<Timestamp>,
     /// The Secret of its certificate.
     pub secret: String,
+    /// The Secret of its group of names, where it is in one (`spec.sni`).
+    pub sni: Option<String>,
     /// The active fingerprint.
     pub fingerprint: String,
     /// From when to when that certificate is valid.
@@ -42,6 +46,7 @@ impl Sharer {
             name: other.name_any(),
             created: other.creation_timestamp().map(|t| t.0),
             secret: copy.unwrap_or(&certificate.spec.secret_name).clone(),
+            sni: other.spec.sni.as_ref().map(|sni| sni.secret_name.clone()),
             fingerprint: active.fingerprint_sha256.clone(),
             valid: (active.not_before.0, active.not_after.0),
             reloads,
@@ -55,8 +60,26 @@ impl Sharer {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Member {
     pub secret: String,
+    /// The Secret of a group of names that holds it as well, and the key in that.
+    pub sni: Option<(String, String)>,
     pub fingerprint: String,
     pub is_valid: bool,
+}
+
+impl Member {
+    /// The Secrets that hold it.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        [Some(self.secret.as_str()), self.sni.as_ref().map(|(secret, _)| secret.as_str())].into_iter().flatten()
+    }
+
+    /// The file in which a container has it by a Secret's mount.
+    pub fn file(&self, secret: &str, mount: &Mount) -> Option<String> {
+        match &self.sni {
+            Some((sni, key)) if sni == secret => mount.file(key),
+            _ if self.secret == secret => mount.certificate(),
+            _ => None,
+        }
+    }
 }
 
 /// What is wanted of a workload by all the MailDomains that name it, and who decides how.
@@ -77,11 +100,17 @@ impl<'a> Wanted<'a> {
         let active = certificate.active?;
         certificate.object()?;
         let secret = certificate.secret.to_owned();
-        let own =
-            Member { secret, fingerprint: active.fingerprint_sha256.clone(), is_valid: certificate.valid().is_some() };
+        let spec = &world.object.spec;
+        let own = Member {
+            secret,
+            sni: spec.sni.as_ref().map(|sni| (sni.secret_name.clone(), sni::file(&world.object.name_any()))),
+            fingerprint: active.fingerprint_sha256.clone(),
+            is_valid: certificate.valid().is_some(),
+        };
         let mut members = vec![own];
         members.extend(view.shared.iter().map(|s| Member {
             secret: s.secret.clone(),
+            sni: s.sni.clone().map(|secret| (secret, sni::file(&s.name))),
             fingerprint: s.fingerprint.clone(),
             is_valid: s.valid.0 <= world.now && world.now <= s.valid.1,
         }));

@@ -98,6 +98,11 @@ pub struct Plan {
     problems: BTreeMap<String, Vec<String>>,
 }
 
+/// The key of a MailDomain's certificate in its group's Secret.
+pub fn file(domain: &str) -> String {
+    format!("{domain}.pem")
+}
+
 /// What all members come to.
 pub fn plan(members: &[Member]) -> Plan {
     let mut plan = Plan::default();
@@ -107,7 +112,7 @@ pub fn plan(members: &[Member]) -> Plan {
             plan.problem(member, "it has no certificate yet, and is left out of the tables".to_owned());
             continue;
         };
-        plan.files.insert(format!("{}.pem", member.name), source.clone());
+        plan.files.insert(file(&member.name), source.clone());
         if member.sni.mount_path != first.sni.mount_path {
             let message = format!(
                 "spec.sni.mountPath is {}, but that of MailDomain {} counts for the group, which is {}",

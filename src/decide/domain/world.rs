@@ -17,7 +17,7 @@ use crate::pki::{Anchors, Chain, PemLimits};
 use super::counted;
 pub use super::hold::{BudgetView, Budgets};
 pub use super::method::{Call, Step};
-pub use super::pods::{PodView, Reading, SecretUse};
+pub use super::pods::{Mount, PodView, Reading, SecretUse};
 pub use super::sharing::Sharer;
 use super::sni::{Plan, SniSecret, View};
 use super::tlsa;
@@ -215,16 +215,6 @@ pub struct Place {
     pub path: String,
 }
 
-impl Place {
-    /// `None` where it would never change.
-    pub fn of(secret: &SecretUse) -> Option<Self> {
-        match &secret.how {
-            Reading::Folder { path } => Some(Self { container: secret.container.clone(), path: path.clone() }),
-            Reading::Fixed(_) => None,
-        }
-    }
-}
-
 /// How far a rollout is, as `kubectl rollout status` would say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -388,7 +378,7 @@ pub enum Action {
         pod: String,
         /// Its UID.
         uid: String,
-        /// The Secret.
+        /// The Secret, with the key where it holds several certificates.
         secret: String,
         /// Where it is mounted.
         places: Vec<Place>,

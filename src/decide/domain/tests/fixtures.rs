@@ -10,8 +10,8 @@ use crate::api::certificate::{MailCertificate, MailCertificateStatus, Revision};
 use crate::api::domain::{CopyStatus, MailDomain, MailDomainStatus, WorkloadKind};
 use crate::decide::Decision;
 use crate::decide::domain::world::{
-    Action, CertificateView, Fact, FoundWorkload, LookFailure, PodView, Progress, Reading, SecretUse, Served, Sharer,
-    WorkloadFound, WorkloadView, World, anchors,
+    Action, CertificateView, Fact, FoundWorkload, LookFailure, Mount, PodView, Progress, Reading, SecretUse, Served,
+    Sharer, WorkloadFound, WorkloadView, World, anchors,
 };
 use crate::decide::domain::{decide, names::desired_certificate};
 use crate::pki::subject::{SubjectSpec, Usage};
@@ -191,7 +191,7 @@ pub fn pod(name: &str) -> PodView {
         uses: vec![SecretUse {
             secret: "example-com-tls".to_owned(),
             container: "postfix".to_owned(),
-            how: Reading::Folder { path: "/tls/tls.crt".to_owned() },
+            how: Reading::Folder(Mount { folder: "/tls".to_owned(), items: None }),
         }],
     }
 }
@@ -202,6 +202,7 @@ pub fn sharer(name: &str, fingerprint: &str) -> Sharer {
         name: name.to_owned(),
         created: None,
         secret: format!("{name}-tls"),
+        sni: None,
         fingerprint: fingerprint.to_owned(),
         valid: (NOW - hours(1), NOW + hours(2000)),
         reloads: Vec::new(),

@@ -1,12 +1,14 @@
 //! Reloads in place, pod by pod.
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::fixtures::*;
 use crate::api::domain::{MailDomainStatus, WorkloadStatus};
 use crate::decide::domain::decide;
-use crate::decide::domain::world::{Action, Place, PodView, Pods, Progress, Reading, SecretUse, Step, World};
+use crate::decide::domain::world::{Action, Mount, Place, PodView, Pods, Progress, Reading, SecretUse, Step, World};
 
 /// A world in which `postfix` is to be reloaded so, with these pods.
 fn world_with(reload: Value, pods: Vec<PodView>) -> World {
@@ -387,4 +389,46 @@ fn the_certificate_is_read_where_it_is_mounted() {
     });
     let expected = Place { container: "postfix".to_owned(), path: "/tls/tls.crt".to_owned() };
     assert_eq!(places, Some(vec![expected]));
+}
+
+#[test]
+fn a_group_of_names_must_have_arrived_as_well() {
+    let mut world = postfix(&["a"]);
+    let mut object = (*world.object).clone();
+    object.spec.sni = serde_json::from_value(json!({"secretName": "mail-sni"})).unwrap();
+    world.object = Arc::new(object);
+    let group = SecretUse {
+        secret: "mail-sni".to_owned(),
+        container: "postfix".to_owned(),
+        how: Reading::Folder(Mount { folder: "/sni/".to_owned(), items: None }),
+    };
+    let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
+    pods[0].annotation = Some(print(&SECOND));
+    pods[0].uses.push(group.clone());
+    let read = |world: &World| -> Vec<String> {
+        let one = |action| match action {
+            Action::Read { secret, places, .. } => Some(format!("{secret} at {}", places[0].path)),
+            Action::Reload { .. } => Some("reload".to_owned()),
+            _ => None,
+        };
+        decide(world).actions.into_iter().filter_map(one).collect()
+    };
+    assert_eq!(read(&world), ["example-com-tls at /tls/tls.crt", "mail-sni/example-com.pem at /sni/example-com.pem"]);
+    let mut arrived = |secret: &str, fingerprint: String| {
+        world.done.read.insert(("uid-a".to_owned(), secret.to_owned()), Ok(fingerprint));
+        read(&world)
+    };
+    assert_eq!(arrived("example-com-tls", print(&SECOND)).len(), 1, "the other one is still to be read");
+    assert_eq!(arrived("mail-sni/example-com.pem", print(&FIRST)), Vec::<String>::new());
+    assert!(told(&decide(&world).status).contains("has not brought Secret mail-sni into pod a yet"));
+    world.done.read.insert(("uid-a".to_owned(), "mail-sni/example-com.pem".to_owned()), Ok(print(&SECOND)));
+    assert_eq!(read(&world), ["reload"]);
+
+    // The group's alone will do, and where it never changes the pod is restarted.
+    let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
+    pods[0].uses = vec![group.clone()];
+    assert_eq!(read(&world), ["reload"]);
+    let fixed = SecretUse { how: Reading::Fixed("mounts it through subPath".to_owned()), ..group };
+    found(&mut world.workloads[0]).uses = vec![fixed];
+    assert_eq!(deeds(&decide(&world).actions), ["roll postfix"]);
 }

@@ -9,7 +9,7 @@ use crate::decide::domain::pods::{PodView, Reading, uses};
 fn shown(spec: Value) -> Vec<String> {
     let spec: PodSpec = serde_json::from_value(spec).unwrap();
     let one = |u: crate::decide::domain::pods::SecretUse| match u.how {
-        Reading::Folder { path } => format!("{} {} {path}", u.container, u.secret),
+        Reading::Folder(mount) => format!("{} {} {}", u.container, u.secret, mount.certificate().unwrap_or_default()),
         Reading::Fixed(how) => format!("{} {} fixed: {how}", u.container, u.secret),
     };
     uses(&spec).into_iter().map(one).collect()
@@ -44,6 +44,7 @@ fn every_way_to_read_a_secret_is_seen() {
             "a tls /tls/tls.crt",
             "a tls /certs/cert.pem",
             "a tls /c/all.pem",
+            "a tls ",
             "a other /m/tls.crt",
             "b tls fixed: mounts it at /x.crt through subPath tls.crt",
             "b tls fixed: reads it into its environment variable KEY",
