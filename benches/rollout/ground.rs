@@ -1,15 +1,15 @@
-//! The cluster, the operator from its chart, a CA, and the quick start's mail server.
+//! The cluster, the operator, a CA, and the quick start's mail server.
 
-use mailcert_testenv::{Cluster, MailClient, images, pki::Ca, tools};
+use crate::dane::Zone;
+use mailcert_testenv::{Cluster, MailClient, images, pki::Ca};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const SYSTEM: &str = "mailcert-system";
 const MAIL: &str = "mail";
 pub const HOST: &str = "mail.example.com";
 pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(10, 210, 0, 10);
@@ -20,8 +20,10 @@ const IN_A_ROW: usize = 8;
 /// How the servers take a new certificate up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// `postfix reload` and `doveadm reload` in one pod.
+    /// `postfix reload`, and the command for Dovecot that cuts off no login, in one pod.
     Exec,
+    /// `postfix reload` and `doveadm reload` in one pod.
+    Presets,
     /// Two replicas, replaced one after the other.
     Restart,
 }
@@ -29,7 +31,8 @@ pub enum Way {
 impl Way {
     pub fn title(self) -> &'static str {
         match self {
-            Self::Exec => "exec reload, 1 replica",
+            Self::Exec => "exec, 1 replica",
+            Self::Presets => "presets, 1 replica",
             Self::Restart => "restart, 2 replicas",
         }
     }
@@ -38,18 +41,27 @@ impl Way {
 pub struct Ground {
     pub cluster: Cluster,
     pub ca: Ca,
+    pub zone: Zone,
     client: MailClient,
+    operator: Child,
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _ = self.operator.kill();
+        let _ = self.operator.wait();
+    }
 }
 
 impl Ground {
     pub fn ready() -> Self {
         let cluster = Cluster::node_or_skip().expect("it needs a node: root on Linux");
         cluster.load_image(&images::mail().unwrap()).unwrap();
-        cluster.load_image(&images::operator(Path::new(env!("CARGO_BIN_EXE_mailcert"))).unwrap()).unwrap();
+        let zone = Zone::start(&cluster);
         let ca = Ca::new("Bench CA").unwrap();
         let client = MailClient::new(&ca.cert_pem, HOST).unwrap();
-        let ground = Self { cluster, ca, client };
-        ground.install();
+        let operator = operator(&cluster, &zone);
+        let ground = Self { cluster, ca, zone, client, operator };
         ground.apply();
         ground
     }
@@ -58,23 +70,14 @@ impl Ground {
         self.cluster.kubectl(args).unwrap()
     }
 
-    fn install(&self) {
-        self.kubectl(&["create", "namespace", MAIL]);
-        let mut helm = Command::new(tools::HELM.path().unwrap());
-        helm.args(["upgrade", "--install", "mailcert"]).arg(checkout().join("charts/mailcert"));
-        helm.args(["--namespace", SYSTEM, "--create-namespace", "--set-string", "image.tag=1", "--set"]);
-        helm.arg("image.repository=localhost/mailcert,image.pullPolicy=Never,reload.exec.enabled=true");
-        helm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let output = self.cluster.exec(helm).unwrap().wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        self.kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/mailcert", "--timeout=180s"]);
-    }
-
-    /// The quick start, with a CA of its own in place of Let's Encrypt.
+    /// The quick start, with a CA of its own in place of Let's Encrypt, a new key for each certificate, and TLSA records.
     fn apply(&self) {
+        self.kubectl(&["create", "namespace", MAIL]);
         let read = |name: &str| fs::read_to_string(checkout().join("examples/quickstart").join(name)).unwrap();
         let mut domain: Value = serde_yaml::from_str(&read("domain.yaml")).unwrap();
         domain["spec"]["certificate"]["template"]["issuerRef"]["name"] = json!("ca");
+        domain["spec"]["certificate"]["template"]["privateKey"] = json!({"rotation": {"policy": "Always"}});
+        domain["spec"]["dns"] = json!({"tlsa": self.zone.tlsa()});
         for endpoint in domain["spec"]["endpoints"].as_array_mut().unwrap() {
             endpoint["address"] = json!(EXTERNAL.to_string());
         }
@@ -82,7 +85,13 @@ impl Ground {
             "stringData": {"tls.crt": self.ca.cert_pem, "tls.key": self.ca.key_pem}});
         let issuer = json!({"apiVersion": "mailcert.dev/v1alpha1", "kind": "MailIssuer", "metadata": {"name": "ca"},
             "spec": {"ca": {"secretRef": {"name": "ca"}}}});
-        for manifest in [secret.to_string(), issuer.to_string(), read("mail.yaml"), domain.to_string()] {
+        for manifest in [
+            self.zone.secret().to_string(),
+            secret.to_string(),
+            issuer.to_string(),
+            read("mail.yaml"),
+            domain.to_string(),
+        ] {
             self.cluster.kubectl_with(&["apply", "-n", MAIL, "-f", "-"], &manifest).unwrap();
         }
         self.cluster.set_load_balancer_ip(MAIL, "mail", EXTERNAL).unwrap();
@@ -92,7 +101,12 @@ impl Ground {
     pub fn prepare(&self, way: Way) {
         let one = |reload: Value| json!({"kind": "Deployment", "name": "mail", "reload": reload});
         let (replicas, workloads) = match way {
-            Way::Exec => (1, json!([one(json!({"preset": "postfix"})), one(json!({"preset": "dovecot"}))])),
+            Way::Exec => {
+                let path = checkout().join("examples/reload-dovecot/domain.yaml");
+                let example: Value = serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+                (1, example["spec"]["workloads"].clone())
+            }
+            Way::Presets => (1, json!([one(json!({"preset": "postfix"})), one(json!({"preset": "dovecot"}))])),
             Way::Restart => (2, json!([one(json!({"restart": {}}))])),
         };
         self.kubectl(&["scale", "-n", MAIL, "deployment/mail", &format!("--replicas={replicas}")]);
@@ -100,6 +114,7 @@ impl Ground {
         self.kubectl(&["patch", "-n", MAIL, "maildomain/mail", "--type=merge", "-p", &patch]);
         self.kubectl(&["-n", MAIL, "rollout", "status", "deployment/mail", "--timeout=180s"]);
         self.wait("the MailDomain to be Ready", || self.is_served(&self.fingerprint()).then_some(()));
+        self.wait("the TLSA records", || is_true(&self.get("maildomain/mail"), "DNSReady").then_some(()));
     }
 
     fn get(&self, object: &str) -> Value {
@@ -114,10 +129,8 @@ impl Ground {
     /// Whether the operator says that every endpoint serves the certificate.
     fn is_served(&self, fingerprint: &str) -> bool {
         let domain = self.get("maildomain/mail");
-        let conditions = domain["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
         !fingerprint.is_empty()
-            && ready
+            && is_true(&domain, "Ready")
             && domain["status"]["observedGeneration"] == domain["metadata"]["generation"]
             && domain["status"]["certificate"]["fingerprintSHA256"] == fingerprint
     }
@@ -163,6 +176,23 @@ impl Ground {
             thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+/// The operator, outside of any pod: it asks the name servers of this zone, which live on the node's loopback.
+fn operator(cluster: &Cluster, zone: &Zone) -> Child {
+    let binary = env!("CARGO_BIN_EXE_mailcert");
+    let crds = Command::new(binary).arg("crds").output().unwrap();
+    cluster.apply(&String::from_utf8(crds.stdout).unwrap()).unwrap();
+    let log = File::create(cluster.dir().join("operator.log")).unwrap();
+    let mut command = Command::new(binary);
+    command.args(["operator", "--leader-elect=false", "--operator-namespace=default"]).args(zone.flags());
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    cluster.exec(command).unwrap()
+}
+
+fn is_true(object: &Value, condition: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().any(|c| c["type"] == condition && c["status"] == "True")
 }
 
 fn checkout() -> PathBuf {

@@ -3,7 +3,7 @@
 use crate::ground::{EXTERNAL, Ground, HOST};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -116,7 +116,10 @@ fn exchange(session: &mut Session, say: &str, last: fn(&str) -> bool, expected: 
     session.get_mut().write_all(say.as_bytes()).map_err(|e| format!("{step}: {e}"))?;
     loop {
         let mut line = String::new();
-        let read = session.read_line(&mut line).map_err(|e| format!("{step}: {e}"))?;
+        let read = session.read_line(&mut line).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock => format!("{step}: no answer within {} s", TIMEOUT.as_secs()),
+            _ => format!("{step}: {e}"),
+        })?;
         if read == 0 {
             return Err(format!("{step}: the server closed the connection"));
         }
