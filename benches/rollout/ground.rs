@@ -162,6 +162,11 @@ impl Ground {
             thread::sleep(Duration::from_millis(50));
         }
         self.wait("the proof", || self.is_served(&new).then_some(()));
+        self.wait("the records of the key before to go", || {
+            let domain = self.get("maildomain/mail");
+            let records = domain["status"]["dns"]["tlsa"]["records"].as_array()?;
+            (!records.iter().any(|record| record["purpose"] == "Previous")).then_some(())
+        });
         eprintln!("  {}: {:.1} s", number + 1, first.as_secs_f32());
         first
     }

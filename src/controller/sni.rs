@@ -14,7 +14,8 @@ use super::index::Key;
 use super::pass::PassError;
 use super::relations::key;
 use super::secrets::{params, post};
-use crate::api::{MailDomain, keys};
+use super::system;
+use crate::api::{MailCertificate, MailDomain, keys};
 use crate::decide::domain::names::names;
 use crate::decide::domain::sni::{Member, Plan, SniSecret, Source, View};
 use crate::decide::domain::world::{CertificateView, Fact};
@@ -49,17 +50,27 @@ fn member(context: &Context, domain: &MailDomain) -> Option<Member> {
     let all = names(domain);
     let mut claimed = all.wanted;
     claimed.extend(all.legacy.into_iter().map(|l| l.name));
-    let at = (own.0, CertificateView::name_for(domain));
-    let view = CertificateView::of(domain, context.kinds.certificates.get(&at));
-    let certificate = match view {
-        CertificateView::Found(c) => c.status.as_ref().and_then(|s| s.active.as_ref()).map(|active| Source {
+    let certificate = certificate(context, domain, own.0).and_then(|c| {
+        let active = c.status.as_ref()?.active.as_ref()?;
+        Some(Source {
             secret_name: c.spec.secret_name.clone(),
             fingerprint: active.fingerprint_sha256.clone(),
             dns_names: active.dns_names.clone(),
-        }),
-        _ => None,
-    };
+        })
+    });
     Some(Member { name: own.1, sni: domain.spec.sni.clone()?, names: claimed, certificate })
+}
+
+/// The MailCertificate that it serves: its own, or the namespace's system certificate in its place.
+fn certificate(context: &Context, domain: &MailDomain, namespace: String) -> Option<Arc<MailCertificate>> {
+    if domain.spec.certificate.disabled {
+        return system::used_by(context, domain);
+    }
+    let found = context.kinds.certificates.get(&(namespace, CertificateView::name_for(domain)));
+    match CertificateView::of(domain, found) {
+        CertificateView::Found(certificate) => Some(certificate),
+        _ => None,
+    }
 }
 
 fn api(context: &Context, namespace: &str) -> Api<Secret> {

@@ -103,14 +103,17 @@ impl Watcher<MailCertificate> for Watching {
 impl Watching {
     /// The MailDomains that use it, and those that share a workload with them.
     fn tell_domains(&self, certificate: &Key) {
-        for domain in self.relations.domains.of(certificate) {
-            self.kinds.domains.trigger(&domain);
-            if let Some(writer) = self.relations.sni_group(&domain).first() {
-                self.kinds.domains.trigger(writer);
-            }
-            if let Some(object) = self.kinds.domains.get(&domain) {
-                self.tell_sharers(&object);
-            }
+        self.relations.domains.of(certificate).iter().for_each(|domain| self.tell_user(domain));
+    }
+
+    /// A MailDomain whose certificate has changed, and those that share a workload or tables of names with it.
+    fn tell_user(&self, domain: &Key) {
+        self.kinds.domains.trigger(domain);
+        if let Some(writer) = self.relations.sni_group(domain).first() {
+            self.kinds.domains.trigger(writer);
+        }
+        if let Some(object) = self.kinds.domains.get(domain) {
+            self.tell_sharers(&object);
         }
     }
 }
@@ -132,9 +135,7 @@ impl Watching {
 impl Watching {
     /// Those that use the namespace's system certificate, and with `news` those that could have the role.
     fn tell_fallbacks(&self, system: &Key, news: bool) {
-        for domain in self.relations.fallbacks.of(&system.0) {
-            self.kinds.domains.trigger(&domain);
-        }
+        self.relations.fallbacks.of(&system.0).iter().for_each(|domain| self.tell_user(domain));
         if news {
             self.tell_systems(&system.0);
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::common::{Operator, Path, cluster, data, version, wait_condition, wait_for, wait_for_object, wait_ready};
-use crate::scene::{Scene, fingerprint, message};
+use crate::scene::{Scene, fingerprint, message, own};
 
 const NAMES: [&str; 3] = ["a-com", "b-org", "c-net"];
 
@@ -49,8 +49,8 @@ fn a_group_has_one_secret_which_follows_its_members() {
     let object = scene.kube.get(&domains[1]).unwrap();
     assert_eq!(message(&object, "SNIReady"), "the tables in the Secret mail-sni have mail.b.org");
     for name in NAMES {
-        let own = data(&scene.kube.get(&Path::secret(&scene.ns, &format!("{name}-tls"))).unwrap());
-        assert_eq!(data(&secret(&scene).unwrap())[&format!("{name}.pem")], own["tls-combined.pem"], "{name}");
+        let of_its_own = data(&scene.kube.get(&Path::secret(&scene.ns, &format!("{name}-tls"))).unwrap());
+        assert_eq!(data(&secret(&scene).unwrap())[&format!("{name}.pem")], of_its_own["tls-combined.pem"], "{name}");
     }
     let prints: Vec<String> =
         NAMES.iter().map(|name| fingerprint(&scene.kube.get(&scene.at_certificate(name)).unwrap())).collect();
@@ -60,8 +60,8 @@ fn a_group_has_one_secret_which_follows_its_members() {
     // A renewal is in the Secret before pods are restarted for it.
     let renewed = scene.renew("b-org");
     wait_for("a restart for it", || annotation(&scene, &workload).contains(&renewed).then_some(()));
-    let own = data(&scene.kube.get(&Path::secret(&scene.ns, "b-org-tls")).unwrap());
-    assert_eq!(data(&secret(&scene).unwrap())["b-org.pem"], own["tls-combined.pem"]);
+    let of_its_own = data(&scene.kube.get(&Path::secret(&scene.ns, "b-org-tls")).unwrap());
+    assert_eq!(data(&secret(&scene).unwrap())["b-org.pem"], of_its_own["tls-combined.pem"]);
     for domain in &domains {
         wait_ready(&scene.kube, domain);
     }
@@ -89,6 +89,28 @@ fn a_group_has_one_secret_which_follows_its_members() {
     assert!(!data(&secret(&scene).unwrap()).contains_key("a-com.pem"));
     wait_for_object(&scene.kube, &domains[1], "to be the writer", |o| o["status"]["sni"]["writer"] == "b-org");
     wait_ready(&scene.kube, &domains[1]);
+
+    // The system certificate takes the place of one that is disabled, and is followed.
+    scene.create(own(
+        "MailCertificate",
+        "system",
+        json!({"issuerRef": {"name": "ca"}, "secretName": "system-tls",
+        "system": true, "dnsNames": ["mail.c.net"]}),
+    ));
+    wait_ready(&scene.kube, &scene.at_certificate("system"));
+    scene.kube.patch(&domains[2], &json!({"spec": {"certificate": {"template": null, "disabled": true}}})).unwrap();
+    let has_system = || {
+        let system = data(&scene.kube.get(&Path::secret(&scene.ns, "system-tls")).unwrap());
+        (data(&secret(&scene)?)["c-net.pem"] == system["tls-combined.pem"]).then_some(())
+    };
+    wait_for("the system certificate in the group's Secret", has_system);
+    assert_eq!(table(&scene), lines(&all[1..]));
+    let renewed = scene.renew("system");
+    wait_for("its renewal in the group's Secret", has_system);
+    wait_for("a restart for it", || annotation(&scene, &workload).contains(&renewed).then_some(()));
+    for domain in &domains[1..] {
+        wait_ready(&scene.kube, domain);
+    }
 }
 
 #[test]
