@@ -15,14 +15,11 @@ N ?= 1000
 N_ACME ?= 200
 # Where the demo's cluster lives. A short path: sockets lie below it.
 DEMO ?= /tmp/mailcert-demo
-# Fuzzing: the tool, its targets, and seconds for each of them.
-FUZZ := $(MAILCERT_CACHE)/cargo-fuzz/bin/cargo-fuzz
-FUZZ_TARGETS := pem pkcs8 pkcs12 certificate import
+# Seconds that each fuzz target runs: five targets, a minute in all.
 FUZZ_SECONDS ?= 12
-RUN_FUZZ := PATH=$(MAILCERT_CACHE)/cargo-fuzz/bin:$$PATH CARGO_TARGET_DIR=$(MAILCERT_CACHE)/fuzz-target $(CARGO) +nightly fuzz
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-patient test-others test-fast packages tools vectors images fuzz generate lint bench bench-rollout simulate-year demo demo-shell demo-down
+.PHONY: help test test-patient test-others test-fast packages tools vectors images fuzz generate lint bench bench-import bench-rollout simulate-year demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +28,7 @@ test: ## Prepare what is missing, then run every test (those with pods need root
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory packages tools vectors images TESTENV=$(CARGO_TARGET_DIR)/debug/testenv
 	@$(MAKE) --no-print-directory --jobs=2 test-patient test-others
+	@$(MAKE) --no-print-directory fuzz
 
 test-patient:
 	$(CARGO) test --workspace --locked $(PATIENT:%=--test %)
@@ -53,18 +51,8 @@ vectors: packages ## Download the published test vectors that are missing (56 MB
 images: packages ## Make the images that are missing (a few minutes, else nothing; as root)
 	@if [ "$$(id -u)" = 0 ]; then $(TESTENV) images >/dev/null || [ "$(CI)" != true ]; fi
 
-fuzz: $(FUZZ) ## Fuzz every parser of what strangers made, a minute in all (the first build takes minutes)
-	@# Unoptimised: overflows are caught. Finds go to the cache's corpus, crashes to fuzz/artifacts.
-	@cd fuzz && $(RUN_FUZZ) build --dev --sanitizer none
-	@cd fuzz && for target in $(FUZZ_TARGETS); do \
-		mkdir -p $(MAILCERT_CACHE)/fuzz/$$target && \
-		$(RUN_FUZZ) run --dev --sanitizer none $$target $(MAILCERT_CACHE)/fuzz/$$target corpus/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=16384 -verbosity=0 -print_final_stats=1 || exit 1; \
-	done
-
-$(FUZZ):
-	CARGO_TARGET_DIR=$(MAILCERT_CACHE)/cargo-fuzz/target $(CARGO) install --locked --version 0.13.2 --root $(MAILCERT_CACHE)/cargo-fuzz cargo-fuzz
-	rm -rf $(MAILCERT_CACHE)/cargo-fuzz/target
+fuzz: ## Fuzz every parser of what strangers made, a minute in all (with the nightly toolchain; the first build takes a few)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
 
 generate: tools ## Write what is generated from the code: CRDs, install.yaml, reference
 	UPDATE=1 $(CARGO) test --locked --test generated
@@ -79,6 +67,9 @@ bench: tools ## Measure against the raw API server
 bench-rollout: tools images ## 20 renewals under logins, reloaded in place and restarted (as root on Linux)
 	@# Unoptimized: what is measured are the servers, the kubelet and the operator's pauses.
 	$(CARGO) bench --locked --profile dev --bench rollout
+
+bench-import: ## How long imports take that were made to take long
+	$(CARGO) bench --locked --bench import
 
 simulate-year: ## A year with 200 certificates of 45 days and a CA that fails often, in virtual time
 	$(CARGO) bench --locked --bench year

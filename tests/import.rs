@@ -16,3 +16,5 @@ mod inspect;
 mod made;
 #[path = "import/vectors.rs"]
 mod vectors;
+#[path = "import/worst.rs"]
+mod worst;

@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "imports/activation.rs"]
+mod activation;
 #[path = "imports/domains.rs"]
 mod domains;
 #[path = "imports/expiry.rs"]

@@ -60,3 +60,24 @@ fn no_banned_crate_is_built() {
     let found: Vec<_> = built.into_iter().filter(|name| banned.iter().any(|b| b == name)).collect();
     assert!(found.is_empty(), "banned crates are built: {found:?}");
 }
+
+/// Name and version of every package of a lock file.
+fn packages(lock: &str) -> Vec<(String, String)> {
+    let field = |package: &str, name: &str| {
+        let rest = package.split_once(&format!("{name} = \"")).unwrap().1;
+        rest.split('"').next().unwrap().to_owned()
+    };
+    lock.split("[[package]]").skip(1).map(|package| (field(package, "name"), field(package, "version"))).collect()
+}
+
+#[test]
+fn what_is_fuzzed_is_what_is_built() {
+    let (built, fuzzed) = (packages(&read("Cargo.lock")), packages(&read("fuzz/Cargo.lock")));
+    assert!(fuzzed.len() > 100, "fuzz/Cargo.lock was not understood: {} packages", fuzzed.len());
+    let own = ["mailcert-fuzz", "libfuzzer-sys", "arbitrary"];
+    let other: Vec<_> = fuzzed.iter().filter(|p| !own.contains(&p.0.as_str()) && !built.contains(p)).collect();
+    assert!(
+        other.is_empty(),
+        "of another version than in Cargo.lock (copy that to fuzz/, then cargo metadata there): {other:?}"
+    );
+}

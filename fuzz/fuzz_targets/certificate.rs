@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailcert::pki::import::{Expectation, Imported, judge};
-use mailcert::pki::{Certificate, Chain, ari_id, covers};
+use mailcert_fuzz::pki::import::{Expectation, Imported, judge};
+use mailcert_fuzz::pki::{Certificate, Chain, ari_id, covers};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(certificate) = Certificate::parse_der(data) else { return };

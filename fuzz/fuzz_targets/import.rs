@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailcert::pki::import::{Expectation, Input, Limits, Request, judge, read};
+use mailcert_fuzz::pki::import::{Expectation, Input, Limits, Request, judge, read};
 
 /// What separates the inputs.
 const SEPARATOR: &[u8] = b"\0--next--\0";

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailcert::pki::import::{Format, Input, Request, read};
-use mailcert::pki::{Chain, PemLimits, PrivateKey};
+use mailcert_fuzz::pki::import::{Format, Input, Request, read};
+use mailcert_fuzz::pki::{Chain, PemLimits, PrivateKey};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(chain) = Chain::from_pem(data, &PemLimits::CHAIN) {

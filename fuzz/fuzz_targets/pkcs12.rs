@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailcert::pki::import::{Format, Input, Limits, Request, read};
+use mailcert_fuzz::pki::import::{Format, Input, Limits, Request, read};
 
 fuzz_target!(|data: &[u8]| {
     let inputs = [Input { name: "f", bytes: data }];

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailcert::pki::PrivateKey;
-use mailcert::pki::import::{Input, Limits, Request, read};
+use mailcert_fuzz::pki::PrivateKey;
+use mailcert_fuzz::pki::import::{Input, Limits, Request, read};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(key) = PrivateKey::from_pkcs8_der(data) {

@@ -15,7 +15,7 @@ use super::relations::key;
 use crate::aia::Fetcher;
 use crate::api::MailCertificate;
 use crate::api::certificate::{Import, ImportFormat};
-use crate::api::reasons::finding;
+use crate::api::reasons::{finding, import as words};
 use crate::decide::certificate::world::{Demand, Fact, ImportView, Lacking, SourceFact, SourceRead};
 use crate::decide::domain::names;
 use crate::pki::Certificate;
@@ -89,7 +89,7 @@ pub async fn read(context: &Context, object: &MailCertificate, issuers: Vec<Cert
         let secret = password_in(&import, password);
         read.content = match (inputs(&import, &data), secret) {
             (Err(lacking), _) | (Ok(_), Err(lacking)) => Err(lacking),
-            (Ok(names), Ok(secret)) => Ok(parse(&import, data, names, secret, issuers, limits).await),
+            (Ok(names), Ok(secret)) => parse(&import, data, names, secret, issuers, limits).await,
         };
     }
     Ok(Fact::Source(SourceFact::Read(read)))
@@ -101,7 +101,8 @@ pub async fn fetch(urls: Vec<String>) -> Fact {
     Fact::Source(SourceFact::Issuer(urls, fetched.map(Box::new).map_err(|e| e.to_string())))
 }
 
-/// Deriving keys from passwords takes up to seconds.
+/// Deriving keys from passwords takes up to seconds, so it is done where nothing else waits for it. The limit of rounds bounds
+/// it.
 async fn parse(
     import: &Import,
     data: BTreeMap<String, ByteString>,
@@ -109,12 +110,13 @@ async fn parse(
     password: Option<Zeroizing<Vec<u8>>>,
     issuers: Vec<Certificate>,
     limits: Limits,
-) -> (Arc<import::Imported>, Vec<import::Finding>) {
+) -> Result<(Arc<import::Imported>, Vec<import::Finding>), Lacking> {
     let format = match import.format {
         ImportFormat::Auto => Format::Auto,
         ImportFormat::PEM => Format::Pem,
         ImportFormat::PKCS12 => Format::Pkcs12,
     };
+    let source = import.secret_ref.name.clone();
     let read = tokio::task::spawn_blocking(move || {
         let input = |name: &String| Some((name.clone(), &data.get(name)?.0));
         let named: Vec<(String, &Vec<u8>)> = names.iter().filter_map(input).collect();
@@ -122,9 +124,8 @@ async fn parse(
         let password = password.as_ref().map(|p| p.as_slice());
         import::read(&Request { inputs: &inputs, format, password, extra_issuers: &issuers, limits })
     });
-    // Only when the operator ends is it not finished.
-    let (imported, findings) = read.await.unwrap_or_default();
-    (Arc::new(imported), findings)
+    let (imported, findings) = read.await.map_err(|_| unreadable(&source))?;
+    Ok((Arc::new(imported), findings))
 }
 
 /// Which keys of the source to read.
@@ -186,6 +187,15 @@ fn password_in(import: &Import, secret: Option<Secret>) -> Result<Option<Zeroizi
     // Editors and `kubectl create secret --from-file` leave a line end, which belongs to no password.
     let end = value.strip_suffix(b"\n").map(|v| v.strip_suffix(b"\r").unwrap_or(v)).unwrap_or(&value).len();
     Ok(Some(Zeroizing::new(value[..end].to_vec())))
+}
+
+/// A parser has panicked, which none should.
+fn unreadable(source: &str) -> Lacking {
+    let message = format!(
+        "reading Secret {source} failed inside mailcert, which is a defect of it: please report that, and export the file again \
+         with openssl meanwhile"
+    );
+    Lacking { reason: words::UNREADABLE, about: source.to_owned(), message }
 }
 
 fn not_found(import: &Import) -> Lacking {

@@ -265,6 +265,17 @@ impl Certificate {
         self.self_issued && self.verify_signature(self).is_ok()
     }
 
+    /// Whether a path ends with it: it was issued by itself, for its own key. One that a CA issued to itself for a new
+    /// key, signed with the old one, is in the middle of a path.
+    pub fn is_root(&self) -> bool {
+        let own_key = match (&self.ski, &self.aki) {
+            (Some(own), Some(issuer)) => own == issuer,
+            // RFC 5280 (section 4.2.1.1) lets only roots leave it out.
+            _ => true,
+        };
+        self.self_issued && own_key
+    }
+
     /// Checks that `issuer` signed this certificate: names byte by byte, CA flag, key usage, signature.
     ///
     /// # Errors

@@ -215,7 +215,9 @@ impl PrivateKey {
             "EC PRIVATE KEY" => Form::Sec1,
             other => return Err(KeyError::UnsupportedBlock(other.to_owned())),
         };
-        Self::from_der(&block.decode()?, form)
+        let der = block.decode()?;
+        // Some programs write PKCS#8 under the label of the old forms, and the other way round.
+        Self::from_der(&der, form).or_else(|error| Self::from_any_der(&der).map_err(|_| error))
     }
 
     /// Reads an unencrypted PKCS#8 key in DER, as PKCS#12 stores hold it.

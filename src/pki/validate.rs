@@ -236,7 +236,7 @@ fn check_strength(chain: &Chain, defects: &mut Vec<Defect>) {
             defects.push(Defect::WeakKey { number, subject: subject(), kind });
         }
         // Nobody checks the signature of a root on itself.
-        let root = number > 1 && cert.self_issued;
+        let root = number > 1 && cert.is_root();
         if !cert.signature_accepted && !root {
             defects.push(Defect::WeakSignature { number, subject: subject() });
         }

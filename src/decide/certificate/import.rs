@@ -17,7 +17,7 @@ use super::judgement::{self, Found};
 use super::names::Wanted;
 use super::state::State;
 use super::world::{Action, Fresh, ImportView, KeyPair, Lacking, Origin, SourceRead};
-use super::{Step, is_lost, issue, repair, rest};
+use super::{Step, beside, is_lost, issue, repair, rest, rollback};
 use crate::api::certificate::{Finding, Import, ImportStatus};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, finding, import as words};
@@ -59,10 +59,14 @@ pub(super) fn step(state: &mut State<'_>, wanted: &Wanted, view: &ImportView) ->
             Some((Some(problem), retry)) => {
                 Step { wake: retry.map(|t| t.0), ..Step::blocked(reason::IMPORT_INVALID, problem) }
             }
-            Some((None, retry)) if !lost && state.active.is_some() => {
-                let step = rest(state);
-                Step { wake: retry.map(|t| t.0).or(step.wake), ..step }
-            }
+            Some((None, retry)) if !lost && state.active.is_some() => match taken_back(state, wanted) {
+                Some(Again::Step(step)) => *step,
+                Some(Again::Take) => Step::act(vec![Action::ReadSource { issuers: Vec::new() }]),
+                None => {
+                    let step = rest(state);
+                    Step { wake: retry.map(|t| t.0).or(step.wake), ..step }
+                }
+            },
             _ => Step::act(vec![Action::ReadSource { issuers: Vec::new() }]),
         };
     };
@@ -119,14 +123,70 @@ fn judge(
         || status.content_sha256.as_ref() == Some(&content)
         || state.active.as_ref().is_some_and(|active| active.request_sha256.as_ref() == Some(&content));
     let lost = trigger.is_some_and(|t| is_lost(t.reason));
-    if !taken || lost || (state.active.is_none() && !staged) {
-        return take(state, pair, content);
-    }
-    state.import =
-        Some(ImportStatus { content_sha256: Some(content), problem: None, retry_time: retry.map(Time), ..status });
+    let known =
+        ImportStatus { content_sha256: Some(content.clone()), problem: None, retry_time: retry.map(Time), ..status };
+    let again = if !taken || lost || (state.active.is_none() && !staged) {
+        Some(Again::Take)
+    } else {
+        if !staged && state.staged.iter().any(|revision| !rollback::is_way_back(revision)) {
+            // The source went back to what is active before that one came to its turn.
+            state.unstage();
+        }
+        state.import = Some(known.clone());
+        taken_back(state, wanted)
+    };
+    let step = match again {
+        Some(Again::Step(step)) => *step,
+        Some(Again::Take) => {
+            let step = take(state, pair, content.clone());
+            if !state.staged.iter().any(|revision| revision.request_sha256.as_ref() == Some(&content)) {
+                return step;
+            }
+            step
+        }
+        None => {
+            let step = rest(state);
+            Step { wake: retry.or(step.wake), ..step }
+        }
+    };
+    state.import = Some(known);
     put_down(state, found);
-    let step = rest(state);
-    Step { wake: retry.or(step.wake), ..step }
+    step
+}
+
+/// How what was taken back is tried again.
+enum Again {
+    /// As the revision that it was, or later.
+    Step(Box<Step>),
+    /// That one is lost: it is taken from the source once more.
+    Take,
+}
+
+/// Tries what was taken back again after a pause, for as long as the source holds it. What a person took back stays back
+/// until somebody approves it.
+fn taken_back(state: &mut State<'_>, wanted: &Wanted) -> Option<Again> {
+    let content = state.import.as_ref()?.content_sha256.clone()?;
+    let is_active = state.active.as_ref().is_none_or(|active| active.request_sha256.as_ref() == Some(&content));
+    if is_active || !state.staged.is_empty() {
+        return None;
+    }
+    let rollback = state.rollback.clone().filter(|r| r.to.is_some())?;
+    if rollback::is_final(state, &rollback) {
+        return None;
+    }
+    let trigger = Trigger {
+        reason: reason::SOURCE_CHANGED,
+        message: "the source holds another certificate than the active one".to_owned(),
+        still_good: true,
+    };
+    if let Some(held) = rollback::held(state, &trigger) {
+        return Some(Again::Step(Box::new(beside(state, held))));
+    }
+    if state.world.learnt.activated.is_some() {
+        return None;
+    }
+    let again = rollback::again(state, &trigger, wanted).map(|step| Again::Step(Box::new(step)));
+    Some(again.unwrap_or(Again::Take))
 }
 
 /// Makes a revision of what was read; or writes the active one again, where it was lost.

@@ -244,8 +244,7 @@ pub fn held(state: &mut State<'_>, trigger: &Trigger) -> Option<Step> {
     let until = rollback.retry_time.as_ref()?.0;
     let is_needed = [reason::EXPIRED, reason::SECRET_MISSING, reason::SECRET_DAMAGED, reason::REVOKED];
     let changed = state.spec_is_new()
-        || state.asked_to_renew()
-        || state.asked_to_rotate()
+        || asked_for_another(state)
         || approved_anew(state, &rollback)
         || trigger.reason == reason::RENEWAL_REQUESTED;
     if changed || until <= state.world.now || is_needed.contains(&trigger.reason) {
@@ -254,15 +253,25 @@ pub fn held(state: &mut State<'_>, trigger: &Trigger) -> Option<Step> {
         }
         return None;
     }
+    let (what, unless) = match state.spec.import {
+        Some(_) => ("it is not tried again", "the source or the spec changes".to_owned()),
+        None => ("no other is tried", format!("the spec changes or the annotation {} asks for one", keys::RENEW)),
+    };
     let message = format!(
-        "{}; revision {} was taken back ({}), and no other is tried before {until}, unless the spec changes or the \
-         annotation {} asks for one",
-        trigger.message,
-        rollback.from,
-        rollback.message,
-        keys::RENEW
+        "{}; revision {} was taken back ({}), and {what} before {until}, unless {unless}",
+        trigger.message, rollback.from, rollback.message
     );
     Some(Step::working(reason::ROLLED_BACK, message, until))
+}
+
+/// Whether an annotation asks for another certificate or key. To an imported one those annotations mean nothing.
+fn asked_for_another(state: &State<'_>) -> bool {
+    state.spec.import.is_none() && (state.asked_to_renew() || state.asked_to_rotate())
+}
+
+/// Whether a person took it back, and nobody has approved it since.
+pub fn is_final(state: &State<'_>, rollback: &Rollback) -> bool {
+    rollback.reason == reason::ROLLBACK_REQUESTED && !approved_anew(state, rollback)
 }
 
 /// Whether somebody has approved the failed revision since it was taken back.
@@ -276,11 +285,12 @@ fn approved_anew(state: &State<'_>, rollback: &Rollback) -> bool {
 pub fn again(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Option<Step> {
     let rollback = state.rollback.clone().filter(|r| r.to.is_some())?;
     let failed = state.previous.iter().find(|r| r.revision == rollback.from)?.clone();
-    let fresh_wanted = state.asked_to_renew()
-        || state.asked_to_rotate()
+    let fresh_wanted = asked_for_another(state)
         || [reason::RENEWAL_REQUESTED, reason::REVOKED, reason::KEY_ROTATION_REQUESTED].contains(&trigger.reason);
-    let person_took_it_back = rollback.reason == reason::ROLLBACK_REQUESTED && !approved_anew(state, &rollback);
-    if fresh_wanted || person_took_it_back || failed.state != Some(RevisionState::Failed) || !is_usable(state, &failed)
+    if fresh_wanted
+        || is_final(state, &rollback)
+        || failed.state != Some(RevisionState::Failed)
+        || !is_usable(state, &failed)
     {
         return None;
     }

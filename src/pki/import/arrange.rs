@@ -18,7 +18,7 @@ use crate::pki::{
 /// The most issuers above a leaf.
 const DEPTH: usize = 10;
 /// How many certificates of the same name are tried as issuer of one.
-const CANDIDATES: usize = 16;
+pub(super) const CANDIDATES: usize = 16;
 
 pub(super) fn arrange(material: Material, request: &Request<'_>) -> (Imported, Vec<Finding>) {
     let Material { certificates, keys, mut findings, closed, .. } = material;
@@ -135,7 +135,7 @@ impl Path {
     ) -> Self {
         let mut path = Self { found: vec![leaf], chain: vec![certificates[leaf].certificate.clone()], root: None };
         while path.chain.len() <= DEPTH {
-            let Some(top) = path.chain.last().filter(|top| !top.self_issued || path.chain.len() > 1) else { break };
+            let Some(top) = path.chain.last().filter(|top| !top.is_root() || path.chain.len() > 1) else { break };
             let unused = certificates.iter().enumerate().filter(|(i, _)| !path.found.contains(i));
             let next = issuer(top, unused.map(|(i, c)| (Some(i), &c.certificate)));
             let next = next.or_else(|| issuer(top, request.extra_issuers.iter().map(|c| (None, c))));
@@ -145,7 +145,7 @@ impl Path {
             }
             let next = next.clone();
             path.found.extend(index);
-            if next.self_issued {
+            if next.is_root() {
                 path.root = Some(next);
                 break;
             }
@@ -173,7 +173,7 @@ impl Path {
         for (_, found) in certificates.iter().enumerate().filter(|(i, _)| !self.found.contains(i)) {
             let c = &found.certificate;
             let known = ca.iter().any(|k| k.fingerprint == c.fingerprint);
-            let kept = c.is_ca && c.self_issued && is_for_roots(&found.input_name);
+            let kept = c.is_ca && c.is_root() && is_for_roots(&found.input_name);
             match (known, kept) {
                 (true, _) => {}
                 (false, true) => ca.push(c.clone()),
@@ -197,7 +197,7 @@ impl Path {
 
 /// The root of a chain that comes without it: the leaf itself when it is self-signed, or one of the Mozilla roots.
 fn root_of(top: &Certificate, findings: &mut Vec<Finding>) -> Option<Certificate> {
-    if top.self_issued {
+    if top.is_root() {
         return Some(top.clone());
     }
     let root = mozilla_issuer(top)?;
@@ -213,7 +213,7 @@ fn issuer<'c>(
     candidates: impl Iterator<Item = (Option<usize>, &'c Certificate)>,
 ) -> Option<(Option<usize>, &'c Certificate)> {
     let named = candidates.filter(|(_, c)| c.subject_der() == top.issuer_der() && c.fingerprint != top.fingerprint);
-    named.take(CANDIDATES).max_by_key(|(_, c)| (top.signed_by(c).is_ok(), c.self_issued, c.not_after))
+    named.take(CANDIDATES).max_by_key(|(_, c)| (top.signed_by(c).is_ok(), c.is_root(), c.not_after))
 }
 
 /// Tells when a PEM input had the chain in another order.

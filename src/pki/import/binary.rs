@@ -43,7 +43,7 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
 
 pub(super) fn encrypted_key(material: &mut Material, input: &Input<'_>, request: &Request<'_>) {
     let opened = match pkcs8::encrypted(input.bytes) {
-        Some(info) => pkcs8::open(&info, request),
+        Some(info) => pkcs8::open(&info, request.password, &mut material.budget),
         None => {
             let message = "its encrypted private key is damaged; export it again";
             return material.refuse(Finding::error(code::UNREADABLE, input.name, message));

@@ -1,4 +1,4 @@
-//! How much key derivation one input may cost.
+//! How much key derivation one import may cost.
 
 use pkcs8::pkcs5::pbes2::{Kdf, Pbkdf2Prf};
 
@@ -6,12 +6,12 @@ use super::refusal::Refusal;
 
 /// What scrypt may take, in bytes. OpenSSL neither reads nor makes files that take more.
 const SCRYPT_MEMORY: u64 = 32 * 1024 * 1024;
-/// How many derivations with as many rounds as are allowed one input may have: the MAC, the certificates, the key, and
+/// How many derivations with as many rounds as are allowed one import may have: the MAC, the certificates, the key, and
 /// one to spare for a try without a password.
 const PARTS: u64 = 4;
 
-/// The rounds that are left for an input. Whoever makes a file chooses the rounds, and may put many keys into it, so
-/// that each derivation is bounded, and all of them together, before they are made.
+/// The rounds that are left for an import. Whoever makes a file chooses the rounds, and may put many keys into it, so
+/// that each derivation is bounded, and those of all inputs together, before they are made.
 pub(super) struct Budget {
     limit: u64,
     spent: u64,
@@ -37,22 +37,28 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes what a key derivation of PBES2 costs.
-    pub fn take_kdf(&mut self, kdf: &Kdf) -> Result<(), Refusal> {
+    /// Takes what it costs to derive a key of that many bytes.
+    pub fn take_kdf(&mut self, kdf: &Kdf, bytes: usize) -> Result<(), Refusal> {
         match kdf {
-            // The longest key has 32 bytes, which are two outputs of SHA-1 and one of anything longer.
             Kdf::Pbkdf2(parameters) => {
-                let blocks = if parameters.prf == Pbkdf2Prf::HmacWithSha1 { 2 } else { 1 };
-                self.take(u64::from(parameters.iteration_count), blocks)
+                let output: usize = match parameters.prf {
+                    Pbkdf2Prf::HmacWithSha224 => 28,
+                    Pbkdf2Prf::HmacWithSha256 => 32,
+                    Pbkdf2Prf::HmacWithSha384 => 48,
+                    Pbkdf2Prf::HmacWithSha512 => 64,
+                    _ => 20,
+                };
+                self.take(u64::from(parameters.iteration_count), bytes.div_ceil(output) as u64)
             }
             Kdf::Scrypt(parameters) => {
                 let (n, r) = (parameters.cost_parameter, u64::from(parameters.block_size));
-                let wanted = n.saturating_mul(r).saturating_mul(128);
+                let p = u64::from(parameters.parallelization);
+                let wanted = n.saturating_add(p).saturating_mul(r).saturating_mul(128);
                 if wanted > SCRYPT_MEMORY {
                     return Err(Refusal::TooMuchMemory { wanted, limit: SCRYPT_MEMORY });
                 }
                 // Four rounds of Salsa20/8 cost about as much as one of PBKDF2.
-                self.take(n.saturating_mul(r), u64::from(parameters.parallelization))
+                self.take(n.saturating_mul(r), p)
             }
             _ => Err(Refusal::algorithm(&kdf.oid())),
         }

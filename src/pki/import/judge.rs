@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Code, Finding, Imported, Severity};
+use super::{Code, Finding, Imported, Severity, arrange::CANDIDATES};
 use crate::api::reasons::import as code;
 use crate::pki::{
     cert::Certificate,
@@ -141,7 +141,8 @@ fn number_of(defect: &Defect) -> usize {
 
 fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Timestamp, findings: &mut Vec<Finding>) {
     let top = chain.rest().last().unwrap_or(chain.leaf());
-    let root = imported.ca.iter().any(|root| root.fingerprint == top.fingerprint || top.signed_by(root).is_ok());
+    let named = imported.ca.iter().filter(|root| root.subject_der() == top.issuer_der()).take(CANDIDATES);
+    let root = named.into_iter().any(|root| root.fingerprint == top.fingerprint || top.signed_by(root).is_ok());
     let failure = match path(chain, &expectation.anchors, now) {
         Ok(()) if root => return,
         Ok(()) => return findings.push(root_missing(top)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Finding, Format, Input, Limits, Request, binary, pem, pkcs12};
+use super::{Finding, Format, Input, Limits, Request, binary, budget::Budget, pem, pkcs12};
 use crate::api::reasons::import as code;
 use crate::pki::{cert::Certificate, key::PrivateKey};
 
@@ -29,17 +29,24 @@ pub(super) struct FoundKey {
 }
 
 /// Everything that the inputs hold. Certificates and keys that stand twice are kept once.
-#[derive(Default)]
 pub(super) struct Material {
     pub certificates: Vec<FoundCertificate>,
     pub keys: Vec<FoundKey>,
     pub findings: Vec<Finding>,
     /// Something could not be opened, so that a key or a certificate that is missing may be in there.
     pub closed: bool,
+    /// What key derivations may cost, of all inputs together.
+    pub budget: Budget,
     inputs: usize,
 }
 
 impl Material {
+    /// Nothing yet, with as many rounds for one key derivation.
+    pub fn new(iterations: u64) -> Self {
+        let budget = Budget::new(iterations);
+        Self { certificates: Vec::new(), keys: Vec::new(), findings: Vec::new(), closed: false, budget, inputs: 0 }
+    }
+
     /// Takes in what an input holds.
     pub fn take(&mut self, input: &Input<'_>, request: &Request<'_>) {
         let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input.bytes);

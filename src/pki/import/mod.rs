@@ -64,7 +64,7 @@ pub struct Limits {
     pub bundle: usize,
     /// For one PKCS#12 file.
     pub pkcs12: usize,
-    /// Rounds of one key derivation. All of an input together may take four times as many.
+    /// Rounds of one key derivation. All of an import together may take four times as many.
     pub iterations: u64,
 }
 
@@ -124,7 +124,7 @@ impl Imported {
     pub fn of_served(chain: Chain) -> Self {
         let leaf = chain.leaf().clone();
         let mut rest = chain.rest().to_vec();
-        let sent = rest.pop_if(|last| last.self_issued);
+        let sent = rest.pop_if(|last| last.is_root());
         let root = sent.or_else(|| mozilla_issuer(rest.last().unwrap_or(&leaf)));
         Self { chain: Some(Chain::new(leaf, rest)), ca: root.into_iter().collect(), ..Self::default() }
     }
@@ -133,7 +133,7 @@ impl Imported {
 /// Reads and arranges the inputs. What could be read is returned whatever the findings are; it must not be used when
 /// one of them is an error.
 pub fn read(request: &Request<'_>) -> (Imported, Vec<Finding>) {
-    let mut material = material::Material::default();
+    let mut material = material::Material::new(request.limits.iterations);
     for input in request.inputs {
         material.take(input, request);
     }

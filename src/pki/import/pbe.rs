@@ -1,7 +1,10 @@
 //! Password-based decryption: PBES2 (RFC 8018), and the schemes of PKCS#12 (RFC 7292, appendix C).
 
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, KeyInit, KeyIvInit, block_padding::Pkcs7};
-use der::{Decode, Encode, asn1::ObjectIdentifier};
+use der::{
+    Decode, Encode,
+    asn1::{ObjectIdentifier, OctetStringRef},
+};
 use des::{TdesEde2, TdesEde3};
 use pkcs8::pkcs5::pbes2;
 use pkcs8::spki::AlgorithmIdentifierOwned;
@@ -13,6 +16,10 @@ use zeroize::Zeroizing;
 
 use super::{budget::Budget, password::Password, refusal::Refusal};
 
+/// Bytes of a block of DES.
+const DES_BLOCK_BYTES: usize = 8;
+/// Bytes of the longest key of a cipher.
+const MOST_KEY_BYTES: usize = 32;
 /// Bytes of a SHA-1 hash.
 const SHA1_BYTES: usize = 20;
 
@@ -50,11 +57,14 @@ fn pbes2(
     password: Password<'_>,
     budget: &mut Budget,
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let parameters = pbes2::Parameters::from_der(parameters).map_err(|_| Refusal::Unsupported {
-        what: "it is encrypted with a combination of PBES2 that is not known here".to_owned(),
-        instead: "export it again with PBKDF2 and AES-256 (openssl pkcs8 -topk8 -v2 aes-256-cbc, or openssl pkcs12 -export)",
-    })?;
-    budget.take_kdf(&parameters.kdf)?;
+    let found = Pbes2Parameters::from_der(parameters)
+        .map_err(|_| Refusal::Damaged("the parameters of the encryption cannot be read"))?;
+    // The library takes the first bytes of this one as they come, and panics where there are too few.
+    if found.encryption.oid == pbes2::DES_EDE3_CBC_OID && !found.has_iv(DES_BLOCK_BYTES) {
+        return Err(Refusal::Damaged("the parameters of the encryption do not fit"));
+    }
+    let parameters = pbes2::Parameters::from_der(parameters).map_err(|_| found.unsupported())?;
+    budget.take_kdf(&parameters.kdf, MOST_KEY_BYTES)?;
     match parameters.decrypt(password.bytes(), data) {
         Ok(plain) => Ok(Zeroizing::new(plain)),
         Err(pkcs8::pkcs5::Error::UnsupportedAlgorithm { oid }) => Err(Refusal::algorithm(&oid)),
@@ -62,6 +72,36 @@ fn pbes2(
             Err(Refusal::Damaged("the parameters of the encryption do not fit"))
         }
         Err(_) => Err(Refusal::PasswordWrong),
+    }
+}
+
+/// PBES2-params (RFC 8018, appendix A.4), whatever the algorithms are.
+#[derive(der::Sequence)]
+struct Pbes2Parameters {
+    derivation: AlgorithmIdentifierOwned,
+    encryption: AlgorithmIdentifierOwned,
+}
+
+impl Pbes2Parameters {
+    fn has_iv(&self, bytes: usize) -> bool {
+        let iv = self.encryption.parameters.as_ref().and_then(|p| p.decode_as::<&OctetStringRef>().ok());
+        iv.is_some_and(|iv| iv.as_bytes().len() == bytes)
+    }
+
+    /// What it is in them that the library does not read.
+    fn unsupported(&self) -> Refusal {
+        const CIPHERS: [ObjectIdentifier; 4] =
+            [pbes2::AES_128_CBC_OID, pbes2::AES_192_CBC_OID, pbes2::AES_256_CBC_OID, pbes2::DES_EDE3_CBC_OID];
+        if ![pbes2::PBKDF2_OID, pbes2::SCRYPT_OID].contains(&self.derivation.oid) {
+            return Refusal::algorithm(&self.derivation.oid);
+        }
+        if !CIPHERS.contains(&self.encryption.oid) {
+            return Refusal::algorithm(&self.encryption.oid);
+        }
+        Refusal::Unsupported {
+            what: "it is encrypted with PBES2 whose key derivation has parameters that are not known here".to_owned(),
+            instead: "export it again with PBKDF2 and AES-256 (openssl pkcs8 -topk8 -v2 aes-256-cbc, or openssl pkcs12 -export)",
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use ::pkcs12::pbe_params::EncryptedPrivateKeyInfo;
 use der::Decode;
 
-use super::{Request, budget::Budget, password::Password, pbe, refusal::Refusal};
+use super::{budget::Budget, password::Password, pbe, refusal::Refusal};
 use crate::pki::key::PrivateKey;
 
 /// Reads the structure, without opening it.
@@ -16,11 +16,14 @@ pub(super) fn encrypted(der: &[u8]) -> Option<EncryptedPrivateKeyInfo> {
 ///
 /// # Errors
 /// What decryption refuses; [`Refusal::PasswordWrong`] also when what comes out is no key at all.
-pub(super) fn open(info: &EncryptedPrivateKeyInfo, request: &Request<'_>) -> Result<PrivateKey, Refusal> {
-    let password = request.password.ok_or(Refusal::PasswordMissing)?;
-    let mut budget = Budget::new(request.limits.iterations);
+pub(super) fn open(
+    info: &EncryptedPrivateKeyInfo,
+    password: Option<&[u8]>,
+    budget: &mut Budget,
+) -> Result<PrivateKey, Refusal> {
+    let password = password.ok_or(Refusal::PasswordMissing)?;
     let data = info.encrypted_data.as_bytes();
-    let plain = pbe::decrypt(&info.encryption_algorithm, data, Password::Given(password), &mut budget)?;
+    let plain = pbe::decrypt(&info.encryption_algorithm, data, Password::Given(password), budget)?;
     key(&plain)
 }
 

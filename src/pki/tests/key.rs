@@ -85,7 +85,6 @@ fn refusals_are_precise() {
         (read("ed448.pem"), unsupported),
         (read("small.pem"), unsupported),
         (read("koblitz.pem"), unsupported),
-        (key.replace("PRIVATE KEY", "RSA PRIVATE KEY"), unsupported),
         (
             key.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"),
             "the PEM block \"OPENSSH PRIVATE KEY\" is not supported; use PKCS#8, PKCS#1 or SEC1 (openssl pkey converts)",

@@ -12,6 +12,7 @@ mod fake_ca;
 mod fake_source;
 mod guards;
 mod import;
+mod import_back;
 mod issue;
 mod keys;
 mod legacy;

@@ -51,7 +51,7 @@ pub struct SourceRead {
 /// Something that the spec names is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
-    /// One of [`reasons::finding`](crate::api::reasons::finding).
+    /// One of [`reasons::finding`](crate::api::reasons::finding) or [`reasons::import`](crate::api::reasons::import).
     pub reason: &'static str,
     /// The Secret.
     pub about: String,

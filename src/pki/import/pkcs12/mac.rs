@@ -66,7 +66,6 @@ fn pbmac1(
     let parameters = Pbmac1Parameters::from_der(&der).map_err(damaged)?;
     let derivation = parameters.derivation.to_der().map_err(damaged)?;
     let kdf = Kdf::from_der(&derivation).map_err(damaged)?;
-    budget.take_kdf(&kdf)?;
     let Kdf::Pbkdf2(pbkdf2) = &kdf else { return Err(unsupported("scrypt")) };
     let prf = match pbkdf2.prf {
         Pbkdf2Prf::HmacWithSha1 => pbkdf2::PBKDF2_HMAC_SHA1,
@@ -88,6 +87,7 @@ fn pbmac1(
             "its integrity check (PBMAC1) has no key length, or one that is too short or too long",
         ));
     }
+    budget.take_kdf(&kdf, length)?;
     let rounds = std::num::NonZeroU32::new(pbkdf2.iteration_count);
     let rounds = rounds.ok_or(Refusal::Damaged("its integrity check has no rounds"))?;
     let mut key = Zeroizing::new(vec![0; length]);

@@ -40,7 +40,7 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
         let message = "it is not a PKCS#12 file, or it is damaged; check that it is the right file";
         return material.refuse(Finding::error(code::UNREADABLE, input.name, message));
     };
-    let contents = match open(&pfx, request) {
+    let contents = match open(&pfx, request, &mut material.budget) {
         Ok(contents) => contents,
         Err(refusal) => return material.refuse(refusal.finding(input.name, password::hint(request.password))),
     };
@@ -76,7 +76,7 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
     }
 }
 
-fn open(pfx: &Pfx, request: &Request<'_>) -> Result<Contents, Refusal> {
+fn open(pfx: &Pfx, request: &Request<'_>, budget: &mut Budget) -> Result<Contents, Refusal> {
     let damaged = |_| Refusal::Damaged("its outermost structure cannot be read");
     match pfx.auth_safe.content_type.to_string().as_str() {
         DATA => {}
@@ -90,7 +90,6 @@ fn open(pfx: &Pfx, request: &Request<'_>) -> Result<Contents, Refusal> {
     }
     let content = pfx.auth_safe.content.to_der().map_err(damaged)?;
     let content = OctetString::from_der(&content).map_err(damaged)?;
-    let mut budget = Budget::new(request.limits.iterations);
     // No password and an empty one are not the same to PKCS#12, and which one a program takes for none differs.
     let candidates = match request.password {
         None => vec![Password::Null, Password::Given(&[])],
@@ -99,7 +98,7 @@ fn open(pfx: &Pfx, request: &Request<'_>) -> Result<Contents, Refusal> {
     };
     let mut last = Refusal::PasswordMissing;
     for candidate in candidates {
-        match open_with(pfx, content.as_bytes(), candidate, &mut budget) {
+        match open_with(pfx, content.as_bytes(), candidate, budget) {
             Err(Refusal::PasswordWrong) => last = Refusal::PasswordWrong,
             other => return other,
         }

@@ -1,6 +1,7 @@
 //! Imports of what the tests make themselves; what others made is in `tests/import`.
 
 mod judging;
+mod messages;
 mod pkcs12;
 mod reading;
 

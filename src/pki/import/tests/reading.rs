@@ -173,6 +173,65 @@ fn limits_hold_before_parsing() {
 }
 
 #[test]
+fn key_derivations_are_bounded_over_all_inputs() {
+    let key = include_bytes!("../../../../fuzz/corpus/pkcs8/pbes2-aes");
+    let pem = crate::pki::pem_blocks::encode("ENCRYPTED PRIVATE KEY", key);
+    let many = pem.repeat(10);
+    let inputs = [Input { name: "a.pem", bytes: many.as_bytes() }, Input { name: "b.der", bytes: key }];
+    let tries = |iterations| {
+        let limits = Limits { iterations, ..Limits::default() };
+        let (_, findings) = read(&Request { limits, password: Some(b"wrong"), ..Request::new(&inputs) });
+        let count = |word: &str| findings.iter().filter(|f| f.code == word).count();
+        (count("PasswordWrong"), count("TooManyIterations"))
+    };
+    let rounds = (1..).find(|limit| tries(*limit).0 > 0).unwrap();
+    assert_eq!(tries(rounds), (4, 7), "four derivations with as many rounds as one may have");
+    assert_eq!(tries(3 * rounds), (11, 0));
+    let wide = include_bytes!("../../../../fuzz/corpus/pkcs8/scrypt-wide");
+    let (_, findings) = import(&[("k", wide)], Some("password"));
+    assert_eq!(codes(&findings), ["TooManyIterations"]);
+    assert!(findings[0].message.contains("takes 256512000 bytes of memory; at most 33554432"), "{findings:?}");
+}
+
+#[test]
+fn parameters_that_the_library_would_panic_at_are_refused() {
+    let short = include_bytes!("../../../../fuzz/corpus/pkcs8/pbes2-3des-short-iv");
+    let (imported, findings) = import(&[("k", short)], Some("password"));
+    assert_eq!((codes(&findings), imported.key.is_none()), (vec!["Unreadable"], true));
+    assert_eq!(findings[0].message, "it is damaged: the parameters of the encryption do not fit. Export it again");
+}
+
+#[test]
+fn a_key_under_another_label_is_read() {
+    let f = family();
+    for label in ["RSA PRIVATE KEY", "EC PRIVATE KEY"] {
+        let key = f.leaf_key.to_pkcs8_pem().replace("PRIVATE KEY", label);
+        let (imported, findings) = import(&[("tls.key", key.as_bytes())], None);
+        assert_eq!(codes(&findings), ["NoCertificate"], "{label}");
+        assert_eq!(imported.key.unwrap().spki_der(), f.leaf_key.spki_der());
+    }
+}
+
+#[test]
+fn a_ca_that_changes_its_key_is_followed_to_its_root() {
+    // The new key's certificate, signed with the old key: issuer and subject are the same, and it is no root.
+    let (old_key, new_key, leaf_key) = (key(), key(), key());
+    let params = ca_params("Root");
+    let old = root(&params, &old_key);
+    let link = below(&params, &new_key, &old, &old_key);
+    assert!(link.self_issued && !link.is_root() && old.is_root());
+    let leaf = below(&leaf_params(&["mail.example.com"]), &leaf_key, &link, &new_key);
+    let text = pem(&[&old, &link, &leaf]);
+    let (imported, _) = import(&[("tls.crt", text.as_bytes()), ("tls.key", leaf_key.to_pkcs8_pem().as_bytes())], None);
+    let chain = imported.chain.unwrap();
+    assert_eq!((chain.rest(), imported.ca.as_slice()), (&[link.clone()][..], &[old.clone()][..]));
+    let expectation = Expectation { anchors: crate::pki::Anchors::own([old.clone()]), ..Expectation::default() };
+    let served = Imported::of_served(Chain::new(leaf, vec![link.clone()]));
+    assert_eq!(served.chain.as_ref().unwrap().rest(), [link]);
+    assert_eq!(codes(&judge(&served, &expectation, crate::pki::tests::now())), ["RootMissing"], "a path leads to it");
+}
+
+#[test]
 fn a_cross_signed_loop_ends() {
     let f = family();
     // Each of two CAs vouches for the other.
