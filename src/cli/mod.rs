@@ -96,7 +96,11 @@ fn complain(error: &(dyn std::error::Error + 'static)) {
     let mut text = format!("mailcert: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        // Many errors say what their source says.
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(&format!(": {said}"));
+        }
         source = cause.source();
     }
     eprintln!("{text}");

@@ -35,7 +35,9 @@ impl Refusal {
     pub fn finding(&self, about: &str, hint: &str) -> Finding {
         match self {
             Self::PasswordMissing => {
-                let message = format!("it is encrypted and there is no password; give the password{hint}");
+                let message = format!(
+                    "it is encrypted and there is no password; give it (passwordSecretRef, or --password-file){hint}"
+                );
                 Finding::error(code::PASSWORD_MISSING, about, message)
             }
             Self::PasswordWrong => {

@@ -104,7 +104,9 @@ fn of_passwords() {
     for (name, bytes) in [("mail.p12", &store[..]), ("mail.key", &key[..])] {
         assert_eq!(
             of(name, bytes, None),
-            [format!("Error PasswordMissing {name}: it is encrypted and there is no password; give the password")]
+            [format!(
+                "Error PasswordMissing {name}: it is encrypted and there is no password; give it (passwordSecretRef, or --password-file)"
+            )]
         );
         for (password, hint) in [
             ("wrong", ""),

@@ -44,7 +44,7 @@ fn a_missing_password_is_told_from_a_wrong_one() {
     for (algorithm, mac) in ALGORITHMS {
         let bytes = store(&f, "secret", algorithm, mac, 10);
         for (password, wanted, words) in [
-            (None, "PasswordMissing", "give the password"),
+            (None, "PasswordMissing", "give it (passwordSecretRef, or --password-file)"),
             (Some("wrong"), "PasswordWrong", "which one the file was made with"),
             (Some("secret\n"), "PasswordWrong", "ends with a line break"),
             (Some(""), "PasswordWrong", "is empty"),
