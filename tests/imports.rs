@@ -1,5 +1,5 @@
 //! MailCertificates that are imported, with the operator on a real API server and files that OpenSSL made.
-#![allow(clippy::unwrap_used, reason = "the helpers here are tests too")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the helpers here are tests too")]
 
 mod common;
 
@@ -9,6 +9,8 @@ mod activation;
 mod domains;
 #[path = "imports/expiry.rs"]
 mod expiry;
+#[path = "imports/fetched.rs"]
+mod fetched;
 #[path = "imports/formats.rs"]
 mod formats;
 #[path = "imports/openssl.rs"]

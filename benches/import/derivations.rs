@@ -25,7 +25,6 @@ pub fn files(rounds: u32) -> Vec<(String, Vec<u8>)> {
         let parameters = sequence(&[octets(&[7; 8]), integer(16384), integer(8), integer(p)]);
         encrypted(PBES2, &sequence(&[sequence(&[oid(SCRYPT), parameters]), cipher()]))
     };
-    let third = rounds / 3;
     let with = |what: &str, rounds: u32| format!("{what}, {rounds} rounds");
     let four: String = (0..4).map(|_| pem(&key(HMAC_SHA512, rounds))).collect();
     vec![
@@ -33,7 +32,6 @@ pub fn files(rounds: u32) -> Vec<(String, Vec<u8>)> {
         (with("PBES2 with SHA-256", rounds), key(HMAC_SHA256, rounds)),
         (with("PBES2 with SHA-512", rounds), key(HMAC_SHA512, rounds)),
         (with("3DES of PKCS#12", rounds), encrypted(TRIPLE_DES, &sequence(&[octets(&[7; 8]), integer(rounds)]))),
-        (with("3DES of PKCS#12", third), encrypted(TRIPLE_DES, &sequence(&[octets(&[7; 8]), integer(third)]))),
         (with("MAC with SHA-1", rounds), store(mac(SHA1, 20, rounds))),
         (with("MAC with SHA-256", rounds), store(mac(SHA256, 32, rounds))),
         (with("MAC with SHA-512", rounds), store(mac(SHA512, 64, rounds))),

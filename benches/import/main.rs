@@ -14,8 +14,8 @@ use mailcert::pki::import::{Format, Input, Limits, Request, read};
 
 /// What parsing and judging may take.
 const MOST: Duration = Duration::from_millis(100);
-/// Each is measured so often, and the median counts.
-const TIMES: usize = 5;
+/// Each is repeated for so long, and three times at least: the kernel counts a thread's time in ticks.
+const ENOUGH: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
     // What is read once and kept, such as the Mozilla roots, is no part of it.
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let rounds = u32::try_from(Limits::default().iterations).unwrap();
     for (what, bytes) in derivations::files(rounds) {
         let inputs = [Input { name: "mail.p12", bytes: &bytes }];
-        let took = median(|| {
+        let took = mean(|| {
             let (_, findings) = read(&Request { password: Some(b"password"), ..Request::new(&inputs) });
             // It was derived, and not refused before.
             assert!(findings.iter().any(|f| f.code == "PasswordWrong"), "{what}: {findings:?}");
@@ -62,19 +62,16 @@ fn size(inputs: &worst::Inputs) -> usize {
 /// The longest that any way of reading these takes.
 fn measure(inputs: &worst::Inputs) -> Duration {
     let formats = [Format::Auto, Format::Pem, Format::Pkcs12];
-    formats.map(|format| median(|| worst::import(inputs, format))).into_iter().max().unwrap_or_default()
+    formats.map(|format| mean(|| worst::import(inputs, format))).into_iter().max().unwrap_or_default()
 }
 
-fn median(mut work: impl FnMut()) -> Duration {
-    let mut took: Vec<Duration> = (0..TIMES)
-        .map(|_| {
-            let start = worst::worked();
-            work();
-            worst::worked() - start
-        })
-        .collect();
-    took.sort_unstable();
-    took[TIMES / 2]
+fn mean(mut work: impl FnMut()) -> Duration {
+    let (start, mut runs) = (worst::worked(), 0);
+    while runs < 3 || worst::worked() - start < ENOUGH {
+        work();
+        runs += 1;
+    }
+    (worst::worked() - start) / runs
 }
 
 fn row(what: &str, bytes: usize, took: Duration) {

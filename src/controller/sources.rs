@@ -18,8 +18,8 @@ use crate::api::certificate::{Import, ImportFormat};
 use crate::api::reasons::{finding, import as words};
 use crate::decide::certificate::world::{Demand, Fact, ImportView, Lacking, SourceFact, SourceRead};
 use crate::decide::domain::names;
-use crate::pki::Certificate;
 use crate::pki::import::{self, Format, Input, Limits, Request};
+use crate::pki::{Certificate, Chain, PemLimits};
 
 /// The longest password, in bytes.
 const LONGEST_PASSWORD: usize = 1024;
@@ -89,10 +89,20 @@ pub async fn read(context: &Context, object: &MailCertificate, issuers: Vec<Cert
         let secret = password_in(&import, password);
         read.content = match (inputs(&import, &data), secret) {
             (Err(lacking), _) | (Ok(_), Err(lacking)) => Err(lacking),
-            (Ok(names), Ok(secret)) => parse(&import, data, names, secret, issuers, limits).await,
+            (Ok(names), Ok(secret)) => {
+                // They may be what the chain lacks, and the root that `ca.crt` gets.
+                let known = issuers.into_iter().chain(anchors(&import)).collect();
+                parse(&import, data, names, secret, known, limits).await
+            }
         };
     }
     Ok(Fact::Source(SourceFact::Read(read)))
+}
+
+/// The trust anchors of the spec. What is wrong with them, deciding has told.
+fn anchors(import: &Import) -> Vec<Certificate> {
+    let pem = import.trust_anchors.as_deref().unwrap_or_default();
+    Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN).map(|chain| chain.iter().cloned().collect()).unwrap_or_default()
 }
 
 /// Fetches a missing issuer.

@@ -174,11 +174,13 @@ fn taken_back(state: &mut State<'_>, wanted: &Wanted) -> Option<Again> {
     if rollback::is_final(state, &rollback) {
         return None;
     }
-    let trigger = Trigger {
+    // Where nothing else is valid, there is no use in waiting.
+    let expired = checks::first(state, wanted).filter(|trigger| trigger.reason == reason::EXPIRED);
+    let trigger = expired.unwrap_or_else(|| Trigger {
         reason: reason::SOURCE_CHANGED,
         message: "the source holds another certificate than the active one".to_owned(),
         still_good: true,
-    };
+    });
     if let Some(held) = rollback::held(state, &trigger) {
         return Some(Again::Step(Box::new(beside(state, held))));
     }

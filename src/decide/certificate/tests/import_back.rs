@@ -173,6 +173,26 @@ fn another_one_in_the_source_is_tried_at_once() {
 }
 
 #[test]
+fn when_the_active_one_is_over_nothing_is_waited_for() {
+    let (mut bench, authority) = importing();
+    let short = issued(&authority, &["mail.example.com"], bench.now - days(1), days(1) + secs(300));
+    bench.put(&short, &authority);
+    bench.settle();
+    bench.dependents =
+        vec![Dependent { name: "example-com".to_owned(), endpoints: 1, reloads: true, ..Dependent::default() }];
+    serve(&mut bench);
+    bench.settle();
+    let newer = usual(&bench, &authority);
+    bench.put(&newer, &authority);
+    bench.settle();
+    fail(&mut bench);
+    assert_eq!(bench.condition("Issuing").1, "RolledBack");
+    bench.now = short.leaf.not_after + secs(1);
+    bench.settle();
+    assert_eq!(bench.active().fingerprint_sha256, newer.leaf.fingerprint.to_string());
+}
+
+#[test]
 fn what_was_taken_back_and_lost_is_read_once_more() {
     let (mut bench, authority, _) = served();
     let newer = usual(&bench, &authority);
