@@ -81,7 +81,7 @@ fn narrowed_secrets_and_workloads_are_bound_only_where_told() {
             "mailcertificates/status: patch",
             "mailcertificates: list,watch,create,patch,delete",
             "maildomains/status: patch",
-            "maildomains: list,watch",
+            "maildomains: list,watch,patch",
             "mailissuers/status: patch",
             "mailissuers: list,watch",
             "mailtrustbundles/status: patch",

@@ -4,6 +4,12 @@
 mod common;
 #[path = "domains/dane.rs"]
 mod dane;
+#[path = "domains/dane_ground.rs"]
+mod dane_ground;
+#[path = "domains/dane_others.rs"]
+mod dane_others;
+#[path = "domains/dane_rollover.rs"]
+mod dane_rollover;
 #[path = "domains/fallback.rs"]
 mod fallback;
 #[path = "domains/names.rs"]

@@ -100,6 +100,13 @@ fn what_the_manifest_grants_is_enough_and_what_is_missing_is_named() {
     assert_eq!(wait_ready(&kube, &at)["status"]["active"]["revision"], 2);
     wait_for("its Event", || common::events(&kube, &first, "mail").into_iter().find(|e| e.1 == "Issued"));
     rights_that_are_off_are_named(&kube, &first);
+    let spec = json!({"domain": "example.com", "externalURL": "https://mail.example.com",
+        "certificate": {"ref": {"name": "mail"}}, "dns": {"tlsa": {"mode": "Show"}}});
+    create(&kube, "MailDomain", &first, "shown", &spec);
+    let words = "; no ConfigMap shows the records: install the chart with --set dane.configMap.enabled=true for that";
+    common::wait_for_object(&kube, &Path::domain(&first, "shown"), "to say what to set for TLSA records", |object| {
+        condition(object, "DNSReady").is_some_and(|(_, _, text)| text.ends_with(words))
+    });
     assert!(!operator.log().contains("a permission is missing"));
     // What is off says so.
     let bundle = json!({"sources": [{"mozilla": true}], "targets": {"configMap": {"name": "mail-trust"}}});

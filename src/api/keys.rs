@@ -68,6 +68,8 @@ pub const BUNDLE_VERSION: &str = "mailcert.dev/bundle-version";
 pub const BUNDLE_SHA256: &str = "mailcert.dev/bundle-sha256";
 /// Annotation on such a ConfigMap: what its trust store was made from. PKCS#12 is salted: its bytes cannot be compared.
 pub const TRUSTSTORE_SHA256: &str = "mailcert.dev/truststore-sha256";
+/// Finalizer on a MailDomain whose TLSA records are at a DNS server that takes updates: they are withdrawn first.
+pub const TLSA_FINALIZER: &str = "mailcert.dev/tlsa-records";
 /// Finalizer on a MailTrustBundle whose ConfigMaps go with it.
 pub const TRUST_BUNDLE_FINALIZER: &str = "mailcert.dev/trust-bundle";
 

@@ -391,6 +391,8 @@ words! {
     TLSA_HELD = "TLSAHeld",
     /// TLSA records are being withdrawn, or may still be cached.
     TLSA_WITHDRAWING = "TLSAWithdrawing",
+    /// The MailDomain is deleted, and its TLSA records could not be withdrawn: somebody has to remove them.
+    TLSA_LEFT_BEHIND = "TLSALeftBehind",
     /// No TLSA record is published or cached any more.
     TLSA_WITHDRAWN = "TLSAWithdrawn",
     /// The host is an alias, and below its target are TLSA records of other keys.

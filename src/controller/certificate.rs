@@ -10,6 +10,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::challenges::Published;
 use super::context::Context;
+use super::domain::Domains;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::{issuer_of, key};
@@ -250,7 +251,8 @@ async fn act(context: &Context, world: &World, action: Action) -> Result<Fact, P
 fn dependents(context: &Context, own: &Key) -> Vec<Dependent> {
     let users = context.relations.domains.of(own).into_iter().chain(system::fallbacks_of(context, own));
     let domains = users.filter_map(|k| context.kinds.domains.get(&k));
-    let alive = domains.filter(|d| d.meta().deletion_timestamp.is_none());
+    // One that still has TLSA records counts until they are gone.
+    let alive = domains.filter(|d| d.meta().deletion_timestamp.is_none() || Domains::is_held(d));
     let mut found: Vec<Dependent> = alive.map(|d| Dependent::of(&d)).collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found.dedup_by(|a, b| a.name == b.name);

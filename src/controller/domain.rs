@@ -12,7 +12,7 @@ use super::context::Context;
 use super::index::Key;
 use super::pass::{PassError, Subject};
 use super::relations::key;
-use super::{copies, pods, reloads, secrets, sni, tlsa, workloads};
+use super::{copies, pods, reloads, secrets, sni, system, tlsa, workloads};
 use crate::api::certificate::{MailCertificate, MailCertificateSpec};
 use crate::api::domain::{EndpointVerdict, MailDomain, MailDomainStatus};
 use crate::api::endpoint::Protocol;
@@ -40,7 +40,11 @@ impl Subject for Domains {
         let named = context.kinds.certificates.get(&(own.0.clone(), CertificateView::name_for(&object)));
         let mut world = World::new(object.clone(), now, CertificateView::of(&object, named));
         world.looks = context.looks.get(&own).unwrap_or_default();
-        world.tlsa = tlsa::observe(context, &object);
+        world.tlsa = tlsa::observe(context, &object).await?;
+        if object.metadata.deletion_timestamp.is_some() {
+            // Nothing else is done about it any more.
+            return Ok(world);
+        }
         world.forbidden = context.bindings.ensure(&own.0).await.err();
         if world.forbidden.is_none() {
             world.fallback = copies::observe(context, &object).await?;
@@ -114,7 +118,16 @@ impl Subject for Domains {
             }
             Action::Probe(target) => Ok(probe(context, target).await),
             Action::Tlsa(step) => Ok(Fact::Tlsa(tlsa::act(context, &world.object, step).await?)),
+            Action::Hold | Action::Release => {
+                let is_wanted = matches!(action, Action::Hold);
+                let written = system::with_finalizer(context, &*world.object, keys::TLSA_FINALIZER, is_wanted).await?;
+                Ok(written.map_or(Fact::Overtaken, Fact::Held))
+            }
         }
+    }
+
+    fn is_held(object: &MailDomain) -> bool {
+        object.finalizers().iter().any(|f| f == keys::TLSA_FINALIZER)
     }
 
     fn status(object: &MailDomain) -> Option<&MailDomainStatus> {
@@ -127,6 +140,14 @@ impl Subject for Domains {
 
     fn keep(context: &Context, world: &World, status: &MailDomainStatus) {
         let own = key(&*world.object);
+        if world.object.metadata.deletion_timestamp.is_some() {
+            // It may be gone by now, and forgotten.
+            match world.done.held {
+                Some(false) => context.tlsa.forget(&own),
+                _ => context.tlsa.set(own, world.tlsa.clone()),
+            }
+            return;
+        }
         let samples = status.endpoints.iter().map(|e| EndpointSample {
             endpoint: e.endpoint.clone(),
             verdict: crate::api::reasons::known_endpoint(&e.reason),

@@ -63,7 +63,7 @@ pub const NEEDED: &[(&str, &str, &str, &[&str], &str)] = &[
     ("mailcert.dev", "mailissuers", "status", &["patch"], "MailIssuers"),
     ("mailcert.dev", "mailcertificates", "", &["list", "watch", "create", "patch", "delete"], "MailCertificates"),
     ("mailcert.dev", "mailcertificates", "status", &["patch"], "MailCertificates"),
-    ("mailcert.dev", "maildomains", "", &["list", "watch"], "MailDomains"),
+    ("mailcert.dev", "maildomains", "", &["list", "watch", "patch"], "MailDomains"),
     ("mailcert.dev", "maildomains", "status", &["patch"], "MailDomains"),
     ("mailcert.dev", "mailtrustbundles", "", &["list", "watch", "patch"], "MailTrustBundles"),
     ("mailcert.dev", "mailtrustbundles", "status", &["patch"], "MailTrustBundles"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 
@@ -14,7 +14,7 @@ use super::secrets;
 use crate::api::MailDomain;
 use crate::api::domain::TlsaState;
 use crate::api::keys::{MANAGED_BY, MANAGER};
-use crate::decide::domain::tlsa::{CONFIG_MAP_VALUE, Memory, Outcome, Step, Update};
+use crate::decide::domain::tlsa::{CONFIG_MAP_VALUE, Memory, Outcome, Step, Update, last_server};
 use crate::dns::{Dns, parse_resolver};
 use crate::solvers::dns01::dns_endpoint::tlsa as dns_endpoint;
 
@@ -22,22 +22,45 @@ use crate::solvers::dns01::dns_endpoint::tlsa as dns_endpoint;
 const ZONE_FILE: &str = "tlsa.zone";
 
 /// What is remembered, and what other MailDomains of the namespace want.
-pub fn observe(context: &Context, object: &MailDomain) -> Memory {
+///
+/// # Errors
+/// When the API server cannot be asked for the key of one that is being deleted.
+pub async fn observe(context: &Context, object: &MailDomain) -> Result<Memory, PassError> {
     let is_wanted = |o: &MailDomain| o.spec.dns.is_some() || o.status.as_ref().is_some_and(|s| s.dns.is_some());
     if !is_wanted(object) {
-        return Memory::default();
+        return Ok(Memory::default());
     }
     let own = key(object);
     let mut memory = context.tlsa.get(&own).unwrap_or_default();
     memory.others.clear();
     for at in context.relations.domains_in.of(&own.0).into_iter().filter(|at| *at != own) {
-        let Some(other) = context.kinds.domains.get(&at) else { continue };
+        let Some(other) = context.kinds.domains.get(&at).filter(|o| o.metadata.deletion_timestamp.is_none()) else {
+            continue;
+        };
         let records = other.status.iter().filter_map(|s| s.dns.as_ref()?.tlsa.as_ref()).flat_map(|t| &t.records);
         let standing =
             records.filter(|r| matches!(r.state, TlsaState::Pending | TlsaState::Waiting | TlsaState::Ready));
         memory.others.extend(standing.map(|r| (r.name.clone(), r.value.clone())));
     }
-    memory
+    memory.keyless = match object.metadata.deletion_timestamp {
+        Some(_) => keyless(context, object).await?,
+        None => None,
+    };
+    Ok(memory)
+}
+
+/// Why the TSIG key of one that is being deleted cannot be had: with a namespace it goes before the MailDomain.
+async fn keyless(context: &Context, object: &MailDomain) -> Result<Option<String>, PassError> {
+    let Some(server) = last_server(object) else { return Ok(None) };
+    let (namespace, name) = (object.namespace().unwrap_or_default(), &server.tsig_secret_ref.name);
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+    let what = format!("the Secret {name} with the TSIG key");
+    match api.get_metadata_opt(name).await {
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => Ok(Some(format!("{what} does not exist any more"))),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Some(format!("{what} may not be read any more"))),
+        Err(e) => Err(PassError::api(format!("reading Secret {name}"))(e)),
+    }
 }
 
 /// Does a step.

@@ -59,8 +59,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- /* mailcert's own kinds: what is declared is read, what was found out is written. */}}
 {{- define "mailcert.ownRules" -}}
 - apiGroups: [mailcert.dev]
-  resources: [maildomains, mailissuers]
+  resources: [mailissuers]
   verbs: [list, watch]
+# Patch: the finalizer of one whose TLSA records go with it.
+- apiGroups: [mailcert.dev]
+  resources: [maildomains]
+  verbs: [list, watch, patch]
 # A MailDomain's template becomes a MailCertificate; delete: one whose MailDomain is disabled.
 - apiGroups: [mailcert.dev]
   resources: [mailcertificates]
@@ -92,7 +96,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, list, watch, patch]
 {{- if .Values.dns01.dnsEndpoint.enabled }}
-# TXT records of DNS-01 challenges, for external-dns.
+# TXT records of DNS-01 challenges, and TLSA records, for external-dns.
 - apiGroups: [externaldns.k8s.io]
   resources: [dnsendpoints]
   verbs: [get, list, create, update, delete]

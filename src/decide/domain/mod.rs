@@ -17,6 +17,7 @@ pub mod world;
 
 mod certificate;
 pub mod fallback;
+mod farewell;
 mod in_place;
 mod probes;
 mod rollout;
@@ -40,9 +41,9 @@ use targets::Targets;
 /// What is to be done about a MailDomain, and what is to be said about it. The same world always gives the same
 /// decision; a decision without actions has the status to write.
 pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
-    if world.object.metadata.deletion_timestamp.is_some() {
+    if let Some(since) = &world.object.metadata.deletion_timestamp {
         // The MailCertificate goes by its owner reference.
-        return Decision { actions: Vec::new(), status: world.object.status.clone().unwrap_or_default(), wake: None };
+        return farewell::decide(world, since.0);
     }
     let names = names::names(&world.object);
     let certificate = Certificate::of(world);
@@ -68,7 +69,11 @@ pub fn decide(world: &World) -> Decision<Action, MailDomainStatus> {
     let wake = wake(world, &certificate, &rollout, &probes);
     let status = status::status(world, &names, &certificate, rollout, targets, judgements);
     let tlsa = tlsa::Plan::of(world, &names, &certificate, &status.endpoints);
-    actions.extend(tlsa.iter().flat_map(tlsa::Plan::steps).map(Action::Tlsa));
+    let hold = farewell::hold(world, tlsa.as_ref());
+    // Nothing is published that nobody would be held up for.
+    let may_go = |step: &tlsa::Step| hold != Some(Action::Hold) || !matches!(step, tlsa::Step::Update(_));
+    actions.extend(tlsa.iter().flat_map(tlsa::Plan::steps).filter(may_go).map(Action::Tlsa));
+    actions.extend(hold.filter(|_| !world.done.overtaken));
     let second = later(world.now, SignedDuration::from_secs(1));
     let wake = wake.into_iter().chain(tlsa.and_then(|plan| plan.wake()).map(|at| at.max(second))).min();
     Decision { actions, status, wake }
@@ -118,7 +123,8 @@ impl World {
                 }
             }
             Fact::Copied(copy) => self.learn_fallback(|f| f.copy = fallback::CopyView::Current(copy)),
-            Fact::CopyOvertaken => self.done.overtaken = true,
+            Fact::CopyOvertaken | Fact::Overtaken => self.done.overtaken = true,
+            Fact::Held(is_on) => self.done.held = Some(is_on),
             Fact::SecretRemoved(name) => self.learn_fallback(|f| f.leftovers.retain(|l| *l != name)),
             Fact::CertificateRemoved => self.learn_fallback(|f| f.own = None),
             Fact::Nudged(uid) => {

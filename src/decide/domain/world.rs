@@ -83,8 +83,10 @@ pub fn anchors(ca_crt: Option<&[u8]>) -> Anchors {
 pub struct Done {
     /// The MailCertificate was written.
     pub applied: bool,
-    /// Somebody else wrote the Secret that was to get a copy: look again.
+    /// Somebody else wrote the Secret that was to get a copy, or the MailDomain: look again.
     pub overtaken: bool,
+    /// Whether the finalizer is on the MailDomain now.
+    pub held: Option<bool>,
     /// Workloads that were restarted.
     pub rolled: BTreeSet<(WorkloadKind, String)>,
     /// Endpoints that were looked at.
@@ -398,6 +400,11 @@ pub enum Action {
     Probe(ProbeTarget),
     /// Look at TLSA records, or publish or withdraw some. Brings [`Fact::Tlsa`].
     Tlsa(tlsa::Step),
+    /// Put the finalizer on: there are records to be withdrawn before the MailDomain goes. Brings [`Fact::Held`] or
+    /// [`Fact::Overtaken`].
+    Hold,
+    /// Take it off. Brings the same.
+    Release,
 }
 
 /// The chart value that lets the operator run commands in pods.
@@ -457,6 +464,10 @@ pub enum Fact {
     },
     /// What became of a step about TLSA records.
     Tlsa(tlsa::Outcome),
+    /// The finalizer was put on (`true`) or taken off.
+    Held(bool),
+    /// Somebody else wrote the MailDomain meanwhile.
+    Overtaken,
 }
 
 impl fmt::Display for Action {
@@ -480,6 +491,8 @@ impl fmt::Display for Action {
             Self::Reload { pod, steps, .. } => write!(f, "reload pod {pod} in {} steps", steps.len()),
             Self::Probe(target) => write!(f, "look at {}", target.key),
             Self::Tlsa(step) => step.fmt(f),
+            Self::Hold => f.write_str("hold the MailDomain until its TLSA records are withdrawn"),
+            Self::Release => f.write_str("let go of the MailDomain"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod cert_manager;
 mod challenges;
 mod changes;
 mod crash;
+mod dane;
 mod expiry;
 mod fake_ca;
 mod fake_source;

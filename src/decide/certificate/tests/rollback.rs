@@ -25,7 +25,7 @@ fn served() -> Bench {
     bench
 }
 
-fn renewed() -> Bench {
+pub fn renewed() -> Bench {
     let mut bench = served();
     bench.ask_to_renew("a");
     bench.settle();

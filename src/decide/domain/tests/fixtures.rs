@@ -283,7 +283,7 @@ impl Outside {
             Action::Probe(target) => {
                 Fact::Probed { key: target.key.clone(), at: world.now, result: self.endpoints.clone() }
             }
-            Action::Tlsa(step) => panic!("no TLSA records are wanted here: {step}"),
+            Action::Tlsa(_) | Action::Hold | Action::Release => panic!("no TLSA records are wanted here: {action}"),
         }
     }
 

@@ -22,7 +22,7 @@ pub use world::{
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::domain::{EndpointStatus, Tlsa, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
+use crate::api::domain::{EndpointStatus, MailDomain, Tlsa, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
 use crate::api::solver::DnsServer;
 
 use super::certificate::Certificate;
@@ -55,7 +55,9 @@ impl<'a> Plan<'a> {
         certificate: &Certificate<'a>,
         endpoints: &[EndpointStatus],
     ) -> Option<Self> {
-        let spec = world.object.spec.dns.as_ref().and_then(|dns| dns.tlsa.as_ref());
+        // One that is being deleted wants none any more.
+        let is_leaving = world.object.metadata.deletion_timestamp.is_some();
+        let spec = world.object.spec.dns.as_ref().filter(|_| !is_leaving).and_then(|dns| dns.tlsa.as_ref());
         let old = world.object.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|dns| dns.tlsa.as_ref());
         if spec.is_none() && old.is_none() {
             return None;
@@ -89,7 +91,7 @@ impl<'a> Plan<'a> {
         let own = self.spec.and_then(|tlsa| tlsa.rfc2136.as_ref());
         match self.mode {
             TlsaMode::RFC2136 => own,
-            TlsaMode::Remove => own.or(self.old.and_then(|old| old.server.as_ref())),
+            TlsaMode::Remove => own.or_else(|| last_server(&self.world.object)),
             TlsaMode::Show | TlsaMode::DNSEndpoint => None,
         }
     }
@@ -168,9 +170,9 @@ impl<'a> Plan<'a> {
         self.records.iter().filter(move |r| r.name == name)
     }
 
-    /// Two TTLs, of the longest that is set or was seen.
+    /// Two TTLs, of the longest that is set or was seen; and a second, since times are whole seconds, rounded down.
     fn hold(&self, seen: Option<u32>) -> SignedDuration {
-        SignedDuration::from_secs(2 * i64::from(self.ttl.max(seen.unwrap_or(0))))
+        SignedDuration::from_secs(2 * i64::from(self.ttl.max(seen.unwrap_or(0))) + 1)
     }
 
     fn after(&self, at: Timestamp, seen: Option<u32>) -> Timestamp {
@@ -182,10 +184,34 @@ impl<'a> Plan<'a> {
         said::said(self)
     }
 
+    /// Whether records are, or are about to be, at a server that takes updates, or in somebody's cache.
+    pub fn is_at_server(&self) -> bool {
+        self.server().is_some() && self.records.iter().any(|r| r.state != TlsaState::Held)
+    }
+
+    /// The records that are to be withdrawn and are not yet, as in a zone file.
+    pub fn leaving(&self) -> Vec<String> {
+        let leaving = self.records.iter().filter(|r| r.state == TlsaState::Removing);
+        leaving.map(|r| format!("{}. IN TLSA {}", r.name, r.value)).collect()
+    }
+
+    /// Whether a record that is withdrawn may still be cached.
+    pub fn is_cached(&self) -> bool {
+        self.records.iter().any(|r| r.state == TlsaState::Withdrawn)
+    }
+
     /// What is to be done now.
     pub fn steps(&self) -> Vec<Step> {
         self.due()
     }
+}
+
+/// The server that took a MailDomain's updates, or may have done so before the status could tell of it.
+pub fn last_server(object: &MailDomain) -> Option<&DnsServer> {
+    let told = object.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|dns| dns.tlsa.as_ref());
+    let wanted = object.spec.dns.as_ref().and_then(|dns| dns.tlsa.as_ref());
+    let wanted = wanted.filter(|tlsa| tlsa.mode == TlsaMode::RFC2136);
+    told.and_then(|tlsa| tlsa.server.as_ref()).or_else(|| wanted.and_then(|tlsa| tlsa.rfc2136.as_ref()))
 }
 
 /// Whether a record is, or is to be, in DNS.

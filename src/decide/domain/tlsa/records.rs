@@ -179,7 +179,10 @@ impl Name<'_> {
             record.remove_after = None;
             return false;
         }
-        let when = self.plan.after(self.now(), record.ttl);
+        // The proof may be younger than the pass.
+        let proofs = self.plan.world.looks.values().map(|look| look.at);
+        let proven = proofs.chain([self.now()]).max().unwrap_or(self.now());
+        let when = self.plan.after(proven, record.ttl);
         record.remove_after.get_or_insert(Time(when)).0 <= self.now()
     }
 

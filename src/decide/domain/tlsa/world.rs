@@ -24,6 +24,9 @@ pub struct Memory {
     pub shown: Option<Attempt>,
     /// Name and value of records that other MailDomains of the namespace want as well. Handed in by the observer.
     pub others: BTreeSet<(String, String)>,
+    /// Why the key for the server's updates cannot be had any more. Handed in by the observer, where the MailDomain is
+    /// being deleted.
+    pub keyless: Option<String>,
 }
 
 /// A look at the TLSA records of one name, as it is remembered.

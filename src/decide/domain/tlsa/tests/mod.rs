@@ -1,5 +1,6 @@
 //! TLSA records against a simulated zone: tables with exact messages, and properties over any order of events.
 
+mod leaving;
 mod property;
 mod scene;
 mod turning;

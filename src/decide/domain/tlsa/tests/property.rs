@@ -38,6 +38,8 @@ enum Event {
     Off(bool),
     /// The operator is killed and starts again.
     Restart,
+    /// It is killed after so many actions of a pass.
+    Killed(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -54,6 +56,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (10u32..900).prop_map(Event::On),
         1 => any::<bool>().prop_map(Event::Off),
         1 => Just(Event::Restart),
+        2 => (0usize..5).prop_map(Event::Killed),
     ]
 }
 
@@ -100,6 +103,7 @@ impl Run {
             Event::On(ttl) => scene.set(Some(&rfc2136(*ttl))),
             Event::Off(block) => scene.set(if *block { None } else { Some(json!({"mode": "Remove"})) }.as_ref()),
             Event::Restart => scene.restart(),
+            Event::Killed(actions) => scene.killed_pass(*actions),
         }
         self.time(1);
     }
@@ -159,5 +163,10 @@ proptest! {
         run.time(12_000);
         let states = run.scene.states();
         prop_assert_eq!(&states, &vec!["Current Ready".to_owned()], "{}", run.scene.dns_ready());
+        prop_assert!(run.scene.is_held());
+        // And it takes its records with it.
+        run.scene.delete();
+        run.time(30);
+        prop_assert!(!run.scene.is_held() && run.scene.zone.primary.is_empty(), "{}", run.scene.dns_ready());
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::super::super::world::{Action, CertificateView, Fact, World};
 use super::super::super::{decide, tests::fixtures::said};
 use super::super::{Alias, Answer, Outcome, Server, Sighting, Step, Trust};
 use crate::api::domain::{MailDomainStatus, TlsaStatus};
+use crate::api::keys;
 use crate::decide::Decision;
 use crate::pki::Chain;
 
@@ -95,6 +97,12 @@ impl Scene {
                 let problem = self.zone.change(&step);
                 Fact::Tlsa(Outcome::Done { step, at, problem })
             }
+            Action::Hold | Action::Release => {
+                let is_on = action == Action::Hold;
+                let finalizers = is_on.then(|| vec![keys::TLSA_FINALIZER.to_owned()]);
+                Arc::make_mut(&mut self.world.object).metadata.finalizers = finalizers;
+                Fact::Held(is_on)
+            }
             other => panic!("unexpected: {other}"),
         }
     }
@@ -116,6 +124,21 @@ impl Scene {
             }
         }
         panic!("no end after {all:?}");
+    }
+
+    /// A pass in which the operator is killed after so many actions, or before it writes the status: what it did is done,
+    /// and nothing tells of it.
+    pub fn killed_pass(&mut self, actions: usize) {
+        let mut left = actions;
+        for _ in 0..12 {
+            for action in decide(&self.world).actions.into_iter().take(left) {
+                left -= 1;
+                let fact = self.act(action);
+                self.world.learn(fact);
+            }
+        }
+        self.world.done = Default::default();
+        self.restart();
     }
 
     /// Lets this much time pass, with a pass at every wake.
@@ -191,6 +214,16 @@ impl Scene {
         let mut object = self.world.object.as_ref().clone();
         object.spec.dns = tlsa.map(|tlsa| serde_json::from_value(json!({"tlsa": tlsa})).unwrap());
         self.world.object = Arc::new(object);
+    }
+
+    /// Somebody deletes the MailDomain.
+    pub fn delete(&mut self) {
+        Arc::make_mut(&mut self.world.object).metadata.deletion_timestamp = Some(Time(self.world.now));
+    }
+
+    /// Whether a deletion waits for the operator.
+    pub fn is_held(&self) -> bool {
+        self.world.object.metadata.finalizers.is_some()
     }
 
     /// A restarted operator remembers nothing but the status.
