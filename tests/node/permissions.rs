@@ -11,6 +11,7 @@ pub type Calls = BTreeSet<(String, String)>;
 const SELDOM: &[(&str, &str, &str)] = &[
     ("delete", "secrets", "revisions beyond history.revisions, deletionPolicy Delete"),
     ("patch", "mailcertificates", "a MailDomain whose names or template change"),
+    ("patch", "maildomains", "a MailDomain whose TLSA records are published by dynamic updates"),
     ("get", "statefulsets", "a MailDomain that names one"),
     ("patch", "statefulsets", "a MailDomain that names one"),
     ("get", "daemonsets", "a MailDomain that names one"),
