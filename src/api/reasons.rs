@@ -107,6 +107,8 @@ words! {
     ROLLOUT_FAILED = "RolloutFailed",
     /// The annotation `mailcert.dev/rollback` asks for an earlier revision.
     ROLLBACK_REQUESTED = "RollbackRequested",
+    /// The active revision has expired and there is no newer one: an earlier one is still valid.
+    NOTHING_NEWER = "NothingNewer",
     /// An earlier revision is active again.
     ROLLED_BACK = "RolledBack",
     /// Nothing has been issued yet.

@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::cluster::ClusterArgs;
+use super::cluster::{self, ClusterArgs};
 use super::{Failure, say};
 use crate::api::certificate::RevisionState;
 use crate::api::{MailCertificate, keys};
@@ -28,7 +28,7 @@ pub struct Approve {
 pub fn run(command: &Approve) -> Result<(), Failure> {
     command.cluster.run(async |client, namespace| {
         let api: Api<MailCertificate> = Api::namespaced(client.clone(), &namespace);
-        let object = api.get(&command.name).await?;
+        let object = cluster::certificate(&client, &namespace, &command.name).await?;
         let revision = waiting(&object, command.revision)?;
         let who = who(&client).await;
         // Only this object, and only while it stages this revision for the one who has just looked at it.
@@ -36,7 +36,8 @@ pub fn run(command: &Approve) -> Result<(), Failure> {
             "uid": object.uid(),
             "annotations": {keys::APPROVE: format!("{revision}/{}", Timestamp::now()), keys::APPROVED_BY: who},
         }});
-        api.patch(&command.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let patched = api.patch(&command.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map_err(|error| cluster::refused(error, "approve revisions of", &namespace, &command.name))?;
         say(&format!("revision {revision} of MailCertificate {namespace}/{} is approved", command.name));
         Ok(())
     })
@@ -54,7 +55,11 @@ fn waiting(object: &MailCertificate, asked: Option<i64>) -> Result<i64, Failure>
             Err(format!("MailCertificate {name} has revision {staged} staged, not {asked}").into())
         }
         (Some(staged), _) => Ok(staged),
-        (None, _) => Err(format!("MailCertificate {name} has no revision that waits to become active").into()),
+        (None, _) => {
+            let active = object.status.as_ref().and_then(|s| s.active.as_ref());
+            let active = active.map_or_else(String::new, |r| format!("; revision {} is active", r.revision));
+            Err(format!("MailCertificate {name} has no revision that waits to become active{active}").into())
+        }
     }
 }
 
@@ -88,6 +93,7 @@ mod tests {
     fn only_what_waits_can_be_approved() {
         let error = |staged: &[i64], asked| waiting(&object(staged), asked).unwrap_err().to_string();
         assert_eq!(error(&[], None), "MailCertificate mail has no revision that waits to become active");
+        assert_eq!(error(&[], Some(3)), "MailCertificate mail has no revision that waits to become active");
         assert_eq!(waiting(&object(&[4]), None).unwrap(), 4);
         assert_eq!(waiting(&object(&[4]), Some(4)).unwrap(), 4);
         assert_eq!(error(&[4], Some(3)), "MailCertificate mail has revision 4 staged, not 3");

@@ -1,9 +1,10 @@
 //! What commands about objects in a cluster share: where it is, and which namespace is meant.
 
 use clap::Args;
-use kube::Client;
+use kube::{Api, Client};
 
 use super::Failure;
+use crate::api::MailCertificate;
 use crate::operating::client;
 use crate::operating::settings::KubeSettings;
 
@@ -30,5 +31,67 @@ impl ClusterArgs {
             let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
             command(client, namespace).await
         })
+    }
+}
+
+/// The MailCertificate of that name.
+///
+/// # Errors
+/// There is none, or it may not be read.
+pub async fn certificate(client: &Client, namespace: &str, name: &str) -> Result<MailCertificate, Failure> {
+    let api: Api<MailCertificate> = Api::namespaced(client.clone(), namespace);
+    api.get(name).await.map_err(|error| refused(error, "read", namespace, name))
+}
+
+/// Why something could not be done with a MailCertificate, in words for the one who has asked.
+pub fn refused(error: kube::Error, doing: &str, namespace: &str, name: &str) -> Failure {
+    let kube::Error::Api(answer) = error else { return error.into() };
+    let said = &answer.message;
+    // The collection is unknown, not the object.
+    let no_such_kind = ["could not find the requested resource", "page not found"].iter().any(|w| said.contains(w));
+    match answer.code {
+        404 if no_such_kind => {
+            "the cluster knows no MailCertificates: install mailcert there, or name another one (--context)".into()
+        }
+        404 => format!(
+            "there is no MailCertificate {name} in namespace {namespace}: kubectl get mailcertificates --all-namespaces lists \
+             those that there are"
+        )
+        .into(),
+        403 => format!("you may not {doing} MailCertificate {name} in namespace {namespace}: {said}").into(),
+        _ => format!("MailCertificate {name} in namespace {namespace}: the API server says: {said}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_refuses_is_said_in_words() {
+        let said = |code: u16, message: &str| {
+            let status = Status { code, message: message.to_owned(), ..Status::default() };
+            refused(kube::Error::Api(Box::new(status)), "approve", "post", "mail").to_string()
+        };
+        assert_eq!(
+            said(404, "mailcertificates.mailcert.dev \"mail\" not found"),
+            "there is no MailCertificate mail in namespace post: kubectl get mailcertificates --all-namespaces lists those \
+             that there are"
+        );
+        assert_eq!(
+            said(404, "the server could not find the requested resource"),
+            "the cluster knows no MailCertificates: install mailcert there, or name another one (--context)"
+        );
+        let forbidden = "mailcertificates.mailcert.dev \"mail\" is forbidden: User \"jane\" cannot patch";
+        assert_eq!(
+            said(403, forbidden),
+            format!("you may not approve MailCertificate mail in namespace post: {forbidden}")
+        );
+        assert_eq!(
+            said(409, "the object has been modified"),
+            "MailCertificate mail in namespace post: the API server says: the object has been modified"
+        );
     }
 }

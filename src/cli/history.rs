@@ -1,9 +1,9 @@
 //! `mailcert history NAME`: the revisions of a MailCertificate.
 
 use clap::Args;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
-use super::cluster::ClusterArgs;
+use super::cluster::{self, ClusterArgs};
 use super::{Failure, say};
 use crate::api::MailCertificate;
 use crate::api::certificate::{Revision, RevisionState};
@@ -20,8 +20,7 @@ pub struct History {
 /// Prints it.
 pub fn run(command: &History) -> Result<(), Failure> {
     command.cluster.run(async |client, namespace| {
-        let api: Api<MailCertificate> = Api::namespaced(client, &namespace);
-        let object = api.get(&command.name).await?;
+        let object = cluster::certificate(&client, &namespace, &command.name).await?;
         table(&object).iter().for_each(|line| say(line));
         Ok(())
     })
@@ -42,10 +41,7 @@ fn table(object: &MailCertificate) -> Vec<String> {
     }
     let listed = status.staged.iter().map(|r| (r, RevisionState::Staged));
     let listed = listed.chain(status.active.iter().map(|r| (r, RevisionState::Active)));
-    // The way back is listed as what it was, too.
-    let staged = |n: i64| status.staged.iter().any(|r| r.revision == n);
-    let previous = status.previous.iter().filter(|r| !staged(r.revision));
-    let listed = listed.chain(previous.map(|r| (r, r.state.unwrap_or(RevisionState::Previous))));
+    let listed = listed.chain(status.previous.iter().map(|r| (r, r.state.unwrap_or(RevisionState::Previous))));
     rows.extend(listed.map(|(r, state)| (r.revision, row(r, state), r.message.clone())));
     rows.sort_by_key(|row| std::cmp::Reverse(row.0));
     if rows.is_empty() {

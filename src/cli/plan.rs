@@ -3,7 +3,7 @@
 use clap::Args;
 use kube::ResourceExt;
 
-use super::cluster::ClusterArgs;
+use super::cluster::{self, ClusterArgs};
 use super::{Failure, say};
 use crate::api::certificate::Revision;
 use crate::controller::plan::{self, Plan};
@@ -23,7 +23,8 @@ pub struct PlanCommand {
 pub fn run(command: &PlanCommand) -> Result<(), Failure> {
     command.cluster.run(async |client, namespace| {
         let settings = OperatorSettings::defaults();
-        let plan = plan::plan(client, &settings, &namespace, &command.name).await?;
+        let object = cluster::certificate(&client, &namespace, &command.name).await?;
+        let plan = plan::plan(client, &settings, object).await?;
         lines(&plan).iter().for_each(|line| say(line));
         Ok(())
     })

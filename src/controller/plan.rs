@@ -1,15 +1,20 @@
 //! What a pass over a MailCertificate would do, found out by the very code of the pass, without doing it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificates;
 use super::context::Context;
 use super::operator::{self, OperatorError};
 use super::pass::{PassError, Subject};
-use crate::api::MailCertificate;
+use crate::api::{MailCertificate, MailDomain, MailIssuer, MailTrustBundle};
 use crate::decide::certificate::{self, Action, World};
 use crate::operating::settings::OperatorSettings;
 
@@ -19,12 +24,12 @@ const ROUNDS: usize = 12;
 /// Why no plan could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The object cannot be read.
-    #[error("MailCertificate {name} in namespace {namespace} cannot be read: {source}")]
-    Object {
-        /// Its name.
-        name: String,
-        /// Its namespace.
+    /// What the operator looks at may not be looked at.
+    #[error("a plan looks at the {plural} of namespace {namespace}, as the operator does, and they cannot be listed")]
+    List {
+        /// The kind.
+        plural: String,
+        /// Where.
         namespace: String,
         /// What the API server says.
         source: Box<kube::Error>,
@@ -51,16 +56,18 @@ pub struct Plan {
 ///
 /// # Errors
 /// Something cannot be read.
-pub async fn plan(client: Client, settings: &OperatorSettings, namespace: &str, name: &str) -> Result<Plan, PlanError> {
-    let api: Api<MailCertificate> = Api::namespaced(client.clone(), namespace);
-    let object = api.get(name).await.map_err(|source| PlanError::Object {
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
-        source: Box::new(source),
-    })?;
+pub async fn plan(client: Client, settings: &OperatorSettings, object: MailCertificate) -> Result<Plan, PlanError> {
     let mut namespaces = vec![object.namespace().unwrap_or_default()];
     namespaces.extend(object.spec.issuer_ref.as_ref().and_then(|i| i.namespace.clone()));
     namespaces.dedup();
+    for namespace in &namespaces {
+        // A watch would try again for ever.
+        may_list::<MailIssuer>(&client, namespace).await?;
+        may_list::<MailCertificate>(&client, namespace).await?;
+        may_list::<MailDomain>(&client, namespace).await?;
+        may_list::<MailTrustBundle>(&client, namespace).await?;
+        may_list::<Secret>(&client, namespace).await?;
+    }
     let stop = CancellationToken::new();
     let guard = stop.clone().drop_guard();
     let context = operator::bystander(client, settings, namespaces, &stop).await;
@@ -79,6 +86,19 @@ pub async fn plan(client: Client, settings: &OperatorSettings, namespace: &str, 
     }
     drop(guard);
     Ok(Plan { world, actions: decision.actions, status: decision.status })
+}
+
+async fn may_list<K>(client: &Client, namespace: &str) -> Result<(), PlanError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let listed = api.list_metadata(&ListParams::default().limit(1)).await;
+    listed.map(drop).map_err(|source| PlanError::List {
+        plural: K::plural(&()).into_owned(),
+        namespace: namespace.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 /// Whether an action only reads from the API server.

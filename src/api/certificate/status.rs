@@ -150,7 +150,7 @@ pub struct Revision {
     /// Who approved it, as the annotation `mailcert.dev/approved-by` says. It informs, and proves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
-    /// Since when its key is in use.
+    /// Since when its key is in use, once it has been active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_since: Option<Time>,
     /// The Secret that keeps its key apart from the active one, where there is one.
@@ -159,6 +159,20 @@ pub struct Revision {
     /// The active Secret's resourceVersion as it was written or last read: the same one needs no second look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_resource_version: Option<String>,
+}
+
+impl MailCertificateStatus {
+    /// The revisions that were active before and are not now: those in `previous`, and a staged one that is gone back to.
+    pub fn former(&self) -> impl Iterator<Item = &Revision> {
+        self.previous.iter().chain(self.staged.iter().filter(|r| r.was_active()))
+    }
+}
+
+impl Revision {
+    /// Whether it is, or was, active.
+    pub fn was_active(&self) -> bool {
+        self.key_since.is_some()
+    }
 }
 
 /// How far a revision has come. One that is being issued is in `attempt`, and New.
@@ -248,7 +262,7 @@ pub struct Rollback {
     /// The one that is active again; none: there was no valid one, and the failed one stayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<i64>,
-    /// `NotServed`, `RolloutFailed` or `RollbackRequested`.
+    /// `NotServed`, `RolloutFailed`, `RollbackRequested` or `NothingNewer`.
     pub reason: String,
     /// What was wrong.
     pub message: String,

@@ -18,6 +18,8 @@ use crate::decide::domain::world::RELOAD_VALUE;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much it may print. What it prints says nothing here.
 const MOST_PRINTED: usize = 64 << 10;
+/// Phases of pods that have ended.
+const ENDED: [&str; 2] = ["Succeeded", "Failed"];
 /// As many pods are asked.
 const MOST_PODS: u32 = 20;
 
@@ -37,11 +39,15 @@ pub async fn call(
     }
     let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let listed = api.list(&ListParams::default().labels(&text).limit(MOST_PODS)).await;
-    let pods = match listed {
+    let mut pods = match listed {
         Ok(list) => list.items,
         Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Err(forbidden(&namespace))),
         Err(e) => return Err(PassError::api(format!("listing pods in namespace {namespace}"))(e)),
     };
+    // Those that have ended, as a Job's, have nothing queued and take no command.
+    pods.retain(|pod| {
+        !pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(|phase| ENDED.contains(&phase))
+    });
     if pods.is_empty() {
         return Ok(Err(format!("there is no pod with {text} to be asked")));
     }

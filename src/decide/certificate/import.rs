@@ -122,7 +122,8 @@ fn judge(
     let taken = staged
         || status.content_sha256.as_ref() == Some(&content)
         || state.active.as_ref().is_some_and(|active| active.request_sha256.as_ref() == Some(&content));
-    let lost = trigger.is_some_and(|t| is_lost(t.reason));
+    // What is lost is had again from the staged one, where that has it.
+    let lost = trigger.is_some_and(|t| is_lost(t.reason)) && !staged;
     let known =
         ImportStatus { content_sha256: Some(content.clone()), problem: None, retry_time: retry.map(Time), ..status };
     let again = if !taken || lost || (state.active.is_none() && !staged) {
@@ -170,7 +171,8 @@ fn taken_back(state: &mut State<'_>, wanted: &Wanted) -> Option<Again> {
     if is_active || !state.staged.is_empty() {
         return None;
     }
-    let rollback = state.rollback.clone().filter(|r| r.to.is_some())?;
+    // What has expired is not tried again.
+    let rollback = state.rollback.clone().filter(|r| r.to.is_some() && r.reason != reason::NOTHING_NEWER)?;
     if rollback::is_final(state, &rollback) {
         return None;
     }

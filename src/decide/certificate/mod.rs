@@ -45,6 +45,7 @@ pub use self::acme::dns_solver;
 pub use self::expiry::watched_of as watched;
 pub use self::names::{Wanted, wanted};
 pub use self::renewal_info::next_after as next_renewal_check;
+pub use self::rollback::is_way_back;
 use self::state::State;
 pub use self::status::notes;
 pub use self::world::{Action, Fact, World};
@@ -181,7 +182,24 @@ fn next(state: &mut State<'_>) -> Step {
         return step;
     }
     let contested = if is_lost(trigger.reason) { repair::contested(state) } else { None };
-    contested.unwrap_or_else(|| issue::step(state, &trigger, &wanted))
+    let step = contested.unwrap_or_else(|| issue::step(state, &trigger, &wanted));
+    let problem = problem(state, &step);
+    or_former(state, step, problem)
+}
+
+/// Why there is no way to a new revision for now, where there is none.
+fn problem(state: &State<'_>, step: &Step) -> Option<String> {
+    let failure = state.attempt.as_ref().and_then(|a| a.last_failure.as_ref()).map(|f| f.message.clone());
+    let blocked = step.situation.as_ref().filter(|(r, _)| step.stalled || *r == reason::ISSUER_NOT_READY);
+    failure.or_else(|| blocked.map(|(_, message)| message.clone()))
+}
+
+/// A former revision that is still valid is better than an expired one, where `problem` keeps a new one away.
+fn or_former(state: &mut State<'_>, step: Step, problem: Option<String>) -> Step {
+    match problem.filter(|_| step.actions.is_empty()) {
+        Some(problem) => rollback::instead(state, &problem).unwrap_or(step),
+        None => step,
+    }
 }
 
 /// The source of an import decides what comes next; what was taken from it goes the way of every revision.
@@ -203,7 +221,11 @@ fn imported(state: &mut State<'_>, wanted: &Wanted, view: &world::ImportView) ->
             let wake = [step.wake, source.wake].into_iter().flatten().min();
             Step { wake, ..step }
         }
-        None => source,
+        None => {
+            let said = source.situation.as_ref().map(|(_, message)| message.clone());
+            let problem = said.unwrap_or_else(|| "the source holds no other certificate".to_owned());
+            or_former(state, source, Some(problem))
+        }
     }
 }
 
@@ -224,7 +246,9 @@ fn failed(state: &mut State<'_>, failure: &StepFailure) -> Step {
     state.begin(asked.or(trigger.map(|t| t.reason)).unwrap_or(reason::ISSUING));
     state.fail(failure);
     acme::leave_out_refused(state, &wanted, failure);
-    Step::failing(state)
+    let step = Step::failing(state);
+    let problem = problem(state, &step);
+    or_former(state, step, problem)
 }
 
 fn is_lost(reason: &str) -> bool {

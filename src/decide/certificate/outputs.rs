@@ -50,7 +50,7 @@ pub(super) fn keeps_all(object: &MailCertificate) -> bool {
 /// The revisions that have been active, by the status.
 fn former(world: &World) -> impl Iterator<Item = i64> + '_ {
     let status = world.object.status.as_ref();
-    status.into_iter().flat_map(|s| s.previous.iter().chain(&s.active)).map(|r| r.revision)
+    status.into_iter().flat_map(|s| s.former().chain(&s.active)).map(|r| r.revision)
 }
 
 /// Former pairs, newest first, where they are to stand beside this one.

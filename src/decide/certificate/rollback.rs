@@ -7,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::Step;
 use super::checks::{self, Trigger};
 use super::names::Wanted;
 use super::state::State;
 use super::world::Dependent;
+use super::{Step, gates};
 use crate::api::certificate::{ActivationStatus, Revision, RevisionState, Rollback};
 use crate::api::keys;
 use crate::api::reasons::{certificate as reason, finding};
@@ -24,18 +24,18 @@ const PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Whether a staged revision is one that was active before.
 pub fn is_way_back(staged: &Revision) -> bool {
-    let reasons = [reason::NOT_SERVED, reason::ROLLOUT_FAILED, reason::ROLLBACK_REQUESTED];
+    let reasons = [reason::NOT_SERVED, reason::ROLLOUT_FAILED, reason::ROLLBACK_REQUESTED, reason::NOTHING_NEWER];
     staged.reason.as_deref().is_some_and(|r| reasons.contains(&r))
 }
 
 /// Looks whether the active revision is to be taken back, and stages the one before it.
 pub fn step(state: &mut State<'_>) -> Option<Step> {
-    if state.staged.first().is_some_and(is_way_back) {
-        return None;
-    }
     let active = state.active.clone()?;
     if let Some(step) = asked(state, &active) {
         return Some(step);
+    }
+    if state.staged.first().is_some_and(is_way_back) {
+        return None;
     }
     let (why, message) = verdict(state, &active)?;
     if !state.spec.options.activation.rollback_on_failure {
@@ -59,14 +59,29 @@ pub fn step(state: &mut State<'_>) -> Option<Step> {
 
 /// Stages an earlier revision. The status is written first: what follows can be told from it.
 fn go_back(state: &mut State<'_>, target: Revision, why: &str, message: String) -> Step {
-    let mut target = target;
-    target.state = Some(RevisionState::Staged);
-    target.reason = Some(why.to_owned());
-    target.message = Some(message);
-    state.unstage();
-    state.staged = vec![target];
-    state.attempt = None;
+    state.stage_former(target, why, Some(message));
     Step { wake: Some(state.soon(1)), ..Step::default() }
+}
+
+/// Goes back to a former revision that is still valid, where the active one is not and `problem` keeps a new one away.
+pub fn instead(state: &mut State<'_>, problem: &str) -> Option<Step> {
+    let active = state.active.clone()?;
+    if state.world.now < active.not_after.0 || !state.staged.is_empty() || state.world.learnt.activated.is_some() {
+        return None;
+    }
+    // A person who has taken one back need not have found it broken.
+    let taken_back = state.rollback.as_ref().filter(|r| r.reason == reason::ROLLBACK_REQUESTED).map(|r| r.from);
+    let works = |r: &&Revision| r.state != Some(RevisionState::Failed) || taken_back == Some(r.revision);
+    let usable = state.previous.iter().filter(works).filter(|r| is_usable(state, r));
+    let target = usable.max_by_key(|r| r.not_after.0)?.clone();
+    let candidate = Revision { reason: Some(reason::NOTHING_NEWER.to_owned()), ..target.clone() };
+    // It must not wait: what is tried again meanwhile could be had first.
+    if !gates::all_met(state, &candidate) {
+        return None;
+    }
+    let (number, end) = (active.revision, active.not_after.0);
+    let message = format!("revision {number} expired at {end}, and there is no newer one: {problem}");
+    Some(go_back(state, target, reason::NOTHING_NEWER, message))
 }
 
 fn is_usable(state: &State<'_>, revision: &Revision) -> bool {
@@ -77,12 +92,32 @@ fn is_usable(state: &State<'_>, revision: &Revision) -> bool {
 
 /// The annotation asks for it.
 fn asked(state: &mut State<'_>, active: &Revision) -> Option<Step> {
-    let asked = state.world.object.annotations().get(keys::ROLLBACK)?.clone();
+    let Some(asked) = state.world.object.annotations().get(keys::ROLLBACK).cloned() else {
+        state.find(finding::ROLLBACK_REFUSED, keys::ROLLBACK, None);
+        return None;
+    };
     if state.rollback_seen.as_ref() == Some(&asked) {
         return None;
     }
     state.rollback_seen = Some(asked.clone());
-    let found = wanted(state, active, asked.split('/').next().unwrap_or_default().trim());
+    let word = asked.split('/').next().unwrap_or_default().trim();
+    if let Some(way_back) = state.staged.first().filter(|s| is_way_back(s)) {
+        let (number, under_way) = (word.parse().ok(), way_back.revision);
+        let is_given_up = number == Some(active.revision);
+        if is_given_up || number == Some(under_way) || word == "previous" {
+            state.find(finding::ROLLBACK_REFUSED, keys::ROLLBACK, None);
+        }
+        if is_given_up {
+            // Nor is it judged any more: a person has decided that it stays.
+            state.unstage();
+            state.judged();
+            return Some(Step { wake: Some(state.soon(1)), ..Step::default() });
+        }
+        if number == Some(under_way) || word == "previous" {
+            return None;
+        }
+    }
+    let found = wanted(state, active, word);
     state.find(finding::ROLLBACK_REFUSED, keys::ROLLBACK, found.as_ref().err().cloned());
     let target = found.ok()?;
     let message = format!("the annotation {} asks for revision {}", keys::ROLLBACK, target.revision);
@@ -216,8 +251,11 @@ impl State<'_> {
         let now = self.world.now;
         let why = to.reason.clone().unwrap_or_default();
         let before = self.rollback.take().map_or(0, |r| r.failures);
-        let failures = before.saturating_add(1);
-        let retry = if why == reason::ROLLBACK_REQUESTED {
+        let failures = before.saturating_add(i32::from(why != reason::NOTHING_NEWER));
+        let retry = if why == reason::NOTHING_NEWER {
+            // It stands in until a new one can be had.
+            None
+        } else if why == reason::ROLLBACK_REQUESTED {
             // A person has decided: nothing new until half of what is left of this one is over.
             now.checked_add(to.not_after.0.duration_since(now).max(SignedDuration::ZERO) / 2).ok()
         } else {
@@ -297,11 +335,6 @@ pub fn again(state: &mut State<'_>, trigger: &Trigger, wanted: &Wanted) -> Optio
     if checks::against(state, &failed, wanted).is_some() {
         return None;
     }
-    let mut staged = failed;
-    staged.state = Some(RevisionState::Staged);
-    staged.reason = Some(trigger.reason.to_owned());
-    staged.message = None;
-    state.staged = vec![staged];
-    state.attempt = None;
+    state.stage_former(failed, trigger.reason, None);
     Some(Step { wake: Some(state.soon(1)), ..Step::default() })
 }

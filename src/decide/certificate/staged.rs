@@ -21,8 +21,11 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
         Located::Kept => {}
         Located::Ask(action) => return Some(Step::act(vec![action])),
         Located::Gone => {
-            state.lost(&staged, "it was staged, and cannot become active");
-            state.unstage();
+            state.lost(
+                &staged,
+                "it was staged, and cannot become active; another one is made when one is due or asked for",
+            );
+            state.forget_staged();
             return None;
         }
     }
@@ -42,7 +45,7 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
     let (content, origin) = (stored.content.clone(), stored.origin.clone());
     let Some(pair) = content.filter(|p| is_of(&staged, p)) else {
         state.lost(&staged, "its Secret holds something else");
-        state.unstage();
+        state.forget_staged();
         return None;
     };
     if judged.ask {
@@ -124,13 +127,40 @@ impl State<'_> {
         revision.state = Some(RevisionState::Staged);
         let why = if why == reason::NOT_ISSUED { reason::FIRST_ISSUANCE } else { why };
         revision.reason = Some(why.to_owned());
+        self.unstage();
         self.staged = vec![revision];
-        self.drained = None;
         self.attempt = None;
     }
 
-    /// Nobody wants the staged revision any more.
+    /// Makes a former revision wait, in place of what waits now: to become active again.
+    pub fn stage_former(&mut self, former: Revision, why: &str, message: Option<String>) {
+        self.unstage();
+        self.previous.retain(|r| r.revision != former.revision);
+        // That is how it is told from one that was never active.
+        let key_since = former.key_since.clone().or(Some(former.not_before.clone()));
+        let (state, reason) = (Some(RevisionState::Staged), Some(why.to_owned()));
+        self.staged = vec![Revision { state, reason, message, key_since, ..former }];
+        self.attempt = None;
+    }
+
+    /// Nobody wants the staged revision any more. One that was active before is a former one again.
     pub fn unstage(&mut self) {
+        let staged = std::mem::take(&mut self.staged);
+        staged.into_iter().filter(Revision::was_active).for_each(|revision| self.put_back(revision));
+        self.forget_staged();
+    }
+
+    fn put_back(&mut self, mut revision: Revision) {
+        let failed = self.rollback.as_ref().filter(|r| r.from == revision.revision);
+        let failed = failed.filter(|r| r.reason != reason::NOTHING_NEWER);
+        revision.state = Some(if failed.is_some() { RevisionState::Failed } else { RevisionState::Previous });
+        revision.message = failed.map(|r| r.message.clone());
+        let older = self.previous.iter().position(|r| r.revision < revision.revision);
+        self.previous.insert(older.unwrap_or(self.previous.len()), revision);
+    }
+
+    /// There is no staged revision any more.
+    pub fn forget_staged(&mut self) {
         self.staged.clear();
         self.gates.clear();
         self.drained = None;

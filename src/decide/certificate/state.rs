@@ -354,6 +354,7 @@ impl<'a> State<'a> {
         revision.reason = Some(staged.as_ref().and_then(|s| s.reason.clone()).unwrap_or(reason));
         revision.approved_by = staged.as_ref().and_then(|s| gates::approved_by(self, s));
         revision.key_since = Some(self.key_since(&revision.spki_sha256));
+        self.staged.retain(|r| r.revision != revision.revision);
         self.unstage();
         if let Some(mut old) = self.active.take() {
             if let Some(way_back) = &way_back {
@@ -361,8 +362,9 @@ impl<'a> State<'a> {
             }
             old.secret_resource_version = None;
             old.secret_name = self.world.revisions.get(&old.revision).cloned();
-            old.state = Some(if way_back.is_some() { RevisionState::Failed } else { RevisionState::Previous });
-            old.message = way_back.as_ref().and_then(|w| w.message.clone());
+            let failed = way_back.as_ref().is_some_and(|w| w.reason.as_deref() != Some(reason::NOTHING_NEWER));
+            old.state = Some(if failed { RevisionState::Failed } else { RevisionState::Previous });
+            old.message = way_back.as_ref().filter(|_| failed).and_then(|w| w.message.clone());
             self.previous.retain(|r| r.revision != revision.revision && r.revision != old.revision);
             // Without a Secret of its own its key is gone.
             if old.secret_name.is_some() {
@@ -415,7 +417,9 @@ impl<'a> State<'a> {
 
     /// Since when a key is in use.
     fn key_since(&self, spki: &str) -> Time {
-        let before = self.active.iter().chain(&self.previous).find(|r| r.spki_sha256 == spki);
+        // One that was never active has none.
+        let staged = self.staged.iter().filter(|r| r.was_active());
+        let before = self.active.iter().chain(&self.previous).chain(staged).find(|r| r.spki_sha256 == spki);
         before.map_or(Time(self.world.now), |r| r.key_since.clone().unwrap_or_else(|| r.not_before.clone()))
     }
 

@@ -82,7 +82,7 @@ impl<'a> Certificate<'a> {
             certificate: object.metadata.name.as_deref().unwrap_or_default(),
             secret: self.secret,
             active: self.active?,
-            previous: object.status.as_ref().map(|s| s.previous.as_slice()).unwrap_or_default(),
+            former: object.status.iter().flat_map(|s| s.former()).collect(),
         })
     }
 

@@ -81,8 +81,8 @@ pub(super) fn unknown(world: &World) -> Option<Finding> {
 /// Whether the old certificate can wait no longer, or there is none that works: then neither windows nor budgets count.
 pub(super) fn is_urgent(world: &World, certificate: &Certificate<'_>) -> bool {
     let (Some(active), Some(object)) = (certificate.active, certificate.object()) else { return false };
-    let previous = object.status.as_ref().map(|s| s.previous.as_slice()).unwrap_or_default();
-    let Some(last) = previous.iter().max_by_key(|r| r.revision) else { return true };
+    let former = object.status.iter().flat_map(|s| s.former());
+    let Some(last) = former.max_by_key(|r| r.revision) else { return true };
     let is_rollback = last.revision > active.revision;
     let ends = |r: &crate::api::certificate::Revision| {
         let lifetime = r.not_after.0.duration_since(r.not_before.0);

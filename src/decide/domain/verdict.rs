@@ -11,7 +11,7 @@ use crate::pki::{Anchors, Certificate, Chain, ChainVerdict};
 use super::world::Sighting;
 
 /// What an endpoint should serve.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Expected<'a> {
     /// Name of the MailCertificate.
     pub certificate: &'a str,
@@ -20,7 +20,7 @@ pub struct Expected<'a> {
     /// The active revision.
     pub active: &'a Revision,
     /// Former revisions.
-    pub previous: &'a [Revision],
+    pub former: Vec<&'a Revision>,
 }
 
 /// What is to be said about an endpoint.
@@ -66,7 +66,7 @@ pub fn judge(found: &Sighting, expected: &Expected<'_>, anchors: &Anchors, host:
     if served == expected.active.fingerprint_sha256 {
         return of_active(address, expected, &chain, defect, served);
     }
-    let known = expected.previous.iter().find(|r| r.fingerprint_sha256 == served);
+    let known = expected.former.iter().find(|r| r.fingerprint_sha256 == served);
     let mut message = match known {
         Some(previous) => stale(address, previous, expected, now),
         None => foreign(address, chain.leaf(), expected, now),

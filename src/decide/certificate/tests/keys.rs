@@ -1,6 +1,7 @@
 //! The life of keys apart from that of certificates.
 
 use super::bench::*;
+use super::fake_source::{importing, issued};
 use crate::api::certificate::{KeyRotation, RotationPolicy};
 use crate::api::keys;
 
@@ -122,4 +123,34 @@ fn a_crash_loses_no_key_that_was_made_ahead() {
         assert_eq!(bench.next_key.as_ref().unwrap().spki_sha256().to_string(), after.spki_sha256, "step {step}");
         assert_ne!(after.spki_sha256, next.spki_sha256, "step {step}");
     }
+}
+
+#[test]
+fn the_key_of_an_imported_certificate_is_reminded_of_and_left_to_its_source() {
+    let (mut bench, authority) = importing();
+    let year = std::time::Duration::from_secs(8760 * 3600).into();
+    bench.edit(|s| {
+        let rotation = KeyRotation { policy: RotationPolicy::After, after: Some(year), ..KeyRotation::default() };
+        s.options.private_key.rotation = rotation;
+    });
+    let two_years = issued(&authority, &["mail.example.com"], bench.now, days(730));
+    bench.put(&two_years, &authority);
+    bench.settle();
+    let begin = bench.now;
+    bench.settle_after(days(334));
+    assert_eq!(bench.condition("KeyRotationDue").0, "");
+    bench.take_notes();
+    bench.settle_after(days(2));
+    let due = begin + days(365);
+    let message = format!(
+        "the key of revision 1 has been in use since {begin}: import a certificate with another key before {due}"
+    );
+    bench.assert_condition("KeyRotationDue", "True", "KeyRotationDue", &message);
+    assert!(bench.take_notes().contains(&(false, "KeyRotationDue".to_owned(), message)));
+    bench.settle_after(days(60));
+    assert_eq!(bench.active().revision, 1, "no key is made for it here");
+    let another = issued(&authority, &["mail.example.com"], bench.now, days(300));
+    bench.put(&another, &authority);
+    bench.settle();
+    assert_eq!((bench.active().revision, bench.condition("KeyRotationDue").0.as_str()), (2, ""));
 }

@@ -19,6 +19,7 @@ mod keys;
 mod legacy;
 mod model;
 mod outputs;
+mod plan;
 mod property;
 mod renewal_info;
 mod revocation;

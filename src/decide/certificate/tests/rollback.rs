@@ -5,6 +5,7 @@ use super::bench::*;
 use super::staged::{set_condition, wants_tlsa};
 use crate::api::certificate::RevisionState;
 use crate::api::keys;
+use crate::decide::backoff::Pace;
 
 /// A MailDomain that serves the active revision, and then has it renewed.
 fn served() -> Bench {
@@ -283,4 +284,98 @@ fn the_way_back_waits_for_dns_too() {
     set_condition(&mut bench, "example.com/Other", "True");
     bench.settle();
     assert_eq!(bench.active().revision, 1);
+}
+
+/// The revisions that are staged, and those that were active before.
+fn listed(bench: &Bench) -> (Vec<i64>, Vec<i64>) {
+    let status = bench.status();
+    let numbers = |list: Vec<crate::api::certificate::Revision>| list.into_iter().map(|r| r.revision).collect();
+    (numbers(status.staged), numbers(status.previous))
+}
+
+#[test]
+fn what_is_gone_back_to_is_listed_once_and_can_be_given_up() {
+    let mut bench = history();
+    wants_tlsa(&mut bench);
+    bench.settle();
+    bench.annotate(keys::ROLLBACK, "1/a");
+    bench.settle();
+    assert_eq!(listed(&bench), (vec![1], vec![2]));
+    bench.annotate(keys::ROLLBACK, "2/b");
+    bench.settle();
+    assert_eq!(listed(&bench), (vec![2], vec![1]), "another one in its place");
+    bench.annotate(keys::ROLLBACK, "previous/c");
+    bench.settle();
+    assert_eq!(listed(&bench), (vec![2], vec![1]), "that is under way");
+    bench.annotate(keys::ROLLBACK, "3/d");
+    bench.settle_after(days(1));
+    assert_eq!((listed(&bench), bench.active().revision), ((vec![], vec![2, 1]), 3), "what is active stays");
+    let status = bench.status();
+    assert!(status.previous.iter().all(|r| r.state == Some(RevisionState::Previous) && r.message.is_none()));
+    assert_eq!((status.findings, status.gates), (vec![], vec![]));
+}
+
+#[test]
+fn a_failed_one_that_is_tried_again_in_vain_is_a_failed_one_again() {
+    let mut bench = served();
+    bench.now = bench.status().renewal_time.unwrap().0;
+    bench.settle();
+    bench.dependents[0].speaks_of = Some(bench.active().fingerprint_sha256);
+    bench.dependents[0].rollout_failed = Some("Deployment/postfix: no".to_owned());
+    bench.settle();
+    assert_eq!(listed(&bench), (vec![], vec![2]));
+    serve(&mut bench);
+    bench.edit(|s| s.options.activation.mode = crate::api::certificate::ActivationMode::Manual);
+    bench.settle();
+    assert_eq!(listed(&bench), (vec![2], vec![]), "tried again, since the spec has changed, once it is approved");
+    bench.edit(|s| s.dns_names.push("imap.example.com".to_owned()));
+    bench.settle();
+    assert_eq!(listed(&bench), (vec![3], vec![2]));
+    let failed = bench.status().previous[0].clone();
+    assert_eq!(failed.state, Some(RevisionState::Failed));
+    assert_eq!(failed.message.as_deref(), Some("MailDomain example-com: Deployment/postfix: no"));
+}
+
+#[test]
+fn a_former_one_that_is_still_valid_stands_in_for_one_that_has_expired() {
+    for in_dns in [true, false] {
+        let mut bench = Bench::with_ca();
+        bench.settle();
+        let first = bench.active();
+        bench.edit(|s| s.options.duration = Some(std::time::Duration::from_secs(86_400).into()));
+        bench.ask_to_renew("a");
+        bench.settle();
+        let end = bench.active().not_after.0;
+        if !in_dns {
+            wants_tlsa(&mut bench);
+            bench.settle();
+        }
+        bench.faults.push(("sign revision", failure(Pace::Transient, "SigningFailed", "the CA is away")));
+        bench.take_notes();
+        bench.now = end;
+        bench.settle_within(secs(5));
+        if !in_dns {
+            assert_eq!(bench.active().revision, 2, "a key that DNS does not name is no help");
+            assert_eq!(bench.condition("Ready").1, "Expired");
+            continue;
+        }
+        assert_eq!((bench.active().revision, listed(&bench).1), (1, vec![2]));
+        assert_eq!(bench.status().previous[0].state, Some(RevisionState::Previous), "it did work");
+        bench.assert_ready();
+        let why = format!("revision 2 expired at {end}, and there is no newer one: the CA is away");
+        let rollback = bench.status().rollback.unwrap();
+        assert_eq!((rollback.reason.as_str(), rollback.message.as_str()), ("NothingNewer", why.as_str()));
+        assert_eq!((rollback.failures, rollback.retry_time), (0, None), "nothing holds a new one back");
+        let note = format!(
+            "revision 2 was taken back ({why}): revision 1 is active again, valid until {}, fingerprint {}",
+            first.not_after.0, first.fingerprint_sha256
+        );
+        let told = bench.take_notes();
+        assert!(told.contains(&(true, "RolledBack".to_owned(), note)), "{told:#?}");
+        // It does not last either, and then there is a new one.
+        bench.faults.clear();
+        bench.now = bench.active().not_after.0;
+        bench.settle();
+        assert_eq!((bench.active().revision, bench.status().rollback), (3, None));
+    }
 }

@@ -149,6 +149,22 @@ fn before_expiry_it_warns_and_then_goes_on_without_approval() {
 }
 
 #[test]
+fn how_long_before_expiry_that_is_the_spec_can_say() {
+    let mut bench = manual();
+    let day = std::time::Duration::from_secs(86_400).into();
+    bench.edit(|s| s.options.activation.override_before_expiry = Some(day));
+    bench.ask_to_renew("a");
+    bench.settle();
+    let (since, end) = (bench.status().gates[0].since.0, bench.active().not_after.0);
+    bench.now = end - secs(86_401);
+    bench.settle_within(secs(0));
+    assert_eq!((bench.active().revision, bench.condition("Staged").1.as_str()), (1, "GateOverdue"));
+    assert_eq!(bench.status().gates[0].since.0, since, "it says since when");
+    bench.settle_after(secs(1));
+    assert_ne!(bench.active().revision, 1);
+}
+
+#[test]
 fn where_no_gate_may_be_overridden_none_is() {
     let mut bench = manual();
     bench.edit(|s| s.options.activation.override_gates = Some(Vec::new()));
@@ -353,7 +369,7 @@ fn a_staged_revision_that_was_deleted_is_made_again() {
         finding.message,
         format!(
             "the Secret {name} of revision 2 was deleted or changed by somebody else: it was staged, and cannot become \
-             active. See who does that (the API server's audit log names them)"
+             active; another one is made when one is due or asked for. See who does that (the API server's audit log names them)"
         )
     );
     assert_eq!(bench.active().revision, 1);

@@ -8,8 +8,12 @@ use crate::pki::{Anchors, Chain};
 
 fn look(chain: &Chain, host: &str, anchors: &Anchors, after: SignedDuration) -> Judgement {
     let (active, previous) = (revision(2, &SECOND), [revision(1, &FIRST)]);
-    let expected =
-        Expected { certificate: "example-com", secret: "example-com-tls", active: &active, previous: &previous };
+    let expected = Expected {
+        certificate: "example-com",
+        secret: "example-com-tls",
+        active: &active,
+        former: previous.iter().collect(),
+    };
     let chain = chain.ders().iter().map(|d| d.to_vec()).collect();
     let found = Sighting::Chain { address: "192.0.2.1:993".to_owned(), chain };
     judge(&found, &expected, anchors, host, NOW + after)
@@ -87,7 +91,7 @@ fn time_alone_turns_a_verdict() {
 #[test]
 fn a_failed_look_keeps_its_word() {
     let (active, previous) = (revision(2, &SECOND), []);
-    let expected = Expected { certificate: "c", secret: "s", active: &active, previous: &previous };
+    let expected = Expected { certificate: "c", secret: "s", active: &active, former: previous.iter().collect() };
     let failure = LookFailure { word: "timeout".to_owned(), message: "no banner within 10 s".to_owned() };
     let judged = judge(&Sighting::Failure(failure), &expected, &ours(), HOST, NOW);
     assert_eq!((judged.reason.as_str(), judged.message.as_deref()), ("timeout", Some("no banner within 10 s")));

@@ -30,7 +30,9 @@ pub(super) fn decide(world: &World, acme: &AcmeIssuer, own: &Own<'_>) -> Option<
             None => return Some(step(world, own.known.clone(), action, format!("{server} is to be asked"), false)),
             Some(uri) if !world.no_directory => {
                 let old = world.object.status.clone().unwrap_or_default();
-                let said = said_before(&old, true).unwrap_or_else(|| Said::ready(reason::REGISTERED, registered(uri)));
+                // As before, until it is read.
+                let before = said_before(&old, true).or_else(|| said_before(&old, false));
+                let said = before.unwrap_or_else(|| Said::ready(reason::REGISTERED, registered(uri)));
                 let acme = Some(own.known.clone());
                 return Some(Outcome { action: Some(action), acme, ..Outcome::kept(world, said) });
             }
