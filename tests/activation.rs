@@ -7,8 +7,14 @@ mod common;
 mod commands;
 #[path = "activation/gates.rs"]
 mod gates;
+#[path = "activation/gateway.rs"]
+mod gateway;
 #[path = "activation/keys.rs"]
 mod keys;
+#[path = "activation/killed.rs"]
+mod killed;
+#[path = "activation/mistakes.rs"]
+mod mistakes;
 #[path = "activation/server.rs"]
 mod server;
 #[path = "activation/told.rs"]

@@ -66,32 +66,63 @@ fn a_person_looks_approves_and_goes_back() {
     assert!(states.contains(&vec!["1", "Active", "RollbackRequested"]), "{history}");
 }
 
+/// Whether a field manager owns the condition, by server-side apply or otherwise.
+fn owns(object: &Value, manager: &str, type_: &str) -> bool {
+    let entry = format!("k:{{\"type\":\"{type_}\"}}");
+    let all = object["metadata"]["managedFields"].as_array().unwrap();
+    let mut own = all.iter().filter(|m| m["manager"] == manager);
+    own.any(|m| m["fieldsV1"]["f:status"]["f:conditions"].get(&entry).is_some())
+}
+
 #[test]
-fn a_condition_of_another_controller_is_a_gate_and_survives() {
+fn a_condition_of_another_controller_is_a_gate_and_stays_its_own() {
+    const REVIEWED: &str = "example.com/Reviewed";
     let stage = Stage::self_signed("reviewed");
     let (at, _) = stage.issued("mail", "self", json!({}));
-    stage.kube.patch(&at, &json!({"spec": {"activation": {"gates": ["example.com/Reviewed"]}}})).unwrap();
-    let reviewed = |status: &str| {
-        let object = stage.kube.get(&at).unwrap();
-        let mut all = object["status"]["conditions"].as_array().unwrap().clone();
-        all.retain(|c| c["type"] != "example.com/Reviewed");
-        all.push(json!({"type": "example.com/Reviewed", "status": status, "reason": "Board", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"}));
-        stage.kube.patch_status(&at, &json!({"status": {"conditions": all}})).unwrap();
+    stage.kube.patch(&at, &json!({"spec": {"activation": {"gates": [REVIEWED]}}})).unwrap();
+    // As a controller does that forces nothing: where somebody else owned what it sets, it would be refused.
+    let apply = |conditions: Value| {
+        let status = json!({"conditions": conditions});
+        let object = json!({"apiVersion": "mailcert.dev/v1alpha1", "kind": "MailCertificate",
+            "metadata": {"name": "mail", "namespace": stage.ns}, "status": status});
+        stage.kube.apply_status(&at, "review-board", &object).unwrap()
+    };
+    let reviewed = |status: &str, message: &str| {
+        apply(json!([{"type": REVIEWED, "status": status, "reason": "Board", "message": message,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}]))
+    };
+    let is_its_own = |object: &Value| {
+        assert!(owns(object, "review-board", REVIEWED), "{:#}", object["metadata"]["managedFields"]);
+        assert!(!owns(object, "mailcert", REVIEWED), "{:#}", object["metadata"]["managedFields"]);
+        assert!(owns(object, "mailcert", "Ready"), "{:#}", object["metadata"]["managedFields"]);
     };
     stage.kube.annotate(&at, "mailcert.dev/renew", "1");
     wait_staged(&stage, &at, 2);
-    reviewed("False");
-    wait_for_object(&stage.kube, &at, "to say why", |o| {
+    reviewed("False", "");
+    let waits = wait_for_object(&stage.kube, &at, "to say why", |o| {
         o["status"]["gates"][0]["message"] == "the condition example.com/Reviewed is False (Board)"
     });
-    reviewed("True");
-    let active = wait_active(&stage, &at, 2);
-    assert_eq!(condition(&active, "example.com/Reviewed").unwrap().0, "True");
-    // It is there after further passes that write the status, too.
-    let renewed = stage.renew(&at, "2");
-    assert_eq!(condition(&renewed, "example.com/Reviewed").unwrap().0, "True");
-    assert_eq!(renewed["status"]["active"]["revision"], 3);
+    is_its_own(&waits);
+    reviewed("True", "");
+    is_its_own(&wait_active(&stage, &at, 2));
+    // While the operator writes the status, too, nothing that the other one says is lost.
+    for n in 2..6 {
+        stage.kube.annotate(&at, "mailcert.dev/renew", &n.to_string());
+        for word in 0..5 {
+            reviewed("True", &format!("{n} {word}"));
+        }
+        let renewed = stage.wait_renewed(&at, &n.to_string());
+        assert_eq!(condition(&renewed, REVIEWED).unwrap(), ("True", "Board", format!("{n} 4").as_str()));
+        is_its_own(&renewed);
+    }
+    // What its owner no longer applies is gone, and not brought back.
+    apply(json!([]));
+    stage.kube.annotate(&at, "mailcert.dev/renew", "6");
+    let waits = wait_for_object(&stage.kube, &at, "to wait for a condition that nobody sets", |o| {
+        o["status"]["gates"][0]["message"]
+            == "no controller has set the condition example.com/Reviewed in status.conditions"
+    });
+    assert_eq!(condition(&waits, REVIEWED), None);
 }
 
 #[test]

@@ -147,6 +147,12 @@ impl Kube {
         self.request(Method::PATCH, &format!("{at}/status"), "application/merge-patch+json", patch)
     }
 
+    /// A server-side apply of the status, as a manager does it who forces nothing.
+    pub fn apply_status(&self, at: &Path, manager: &str, object: &Value) -> Result<Value, String> {
+        let path = format!("{at}/status?fieldManager={manager}");
+        self.request(Method::PATCH, &path, "application/apply-patch+yaml", object)
+    }
+
     /// Sets one annotation.
     pub fn annotate(&self, at: &Path, key: &str, value: &str) {
         self.patch(at, &json!({"metadata": {"annotations": {key: value}}})).unwrap();

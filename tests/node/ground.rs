@@ -56,7 +56,8 @@ impl Ground {
         helm.args(["upgrade", "--install", "mailcert"]).arg(checkout().join("charts/mailcert"));
         helm.args(["--namespace", SYSTEM, "--set-string", "image.tag=1", "--set"]).arg(
             "image.repository=localhost/mailcert,image.pullPolicy=Never,challengeService.type=LoadBalancer,\
-             http01.ingress.enabled=false,bind.namespaces={mail},reload.exec.enabled=true,trustBundles.enabled=true",
+             http01.ingress.enabled=false,bind.namespaces={mail},reload.exec.enabled=true,\
+             trustBundles.enabled=true,activation.jobs.enabled=true",
         );
         helm.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = self.cluster.exec(helm);

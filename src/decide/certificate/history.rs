@@ -21,15 +21,21 @@ fn missing(state: &mut State<'_>) -> Option<Step> {
     // What was deleted in this pass is gone because nobody needs it any more.
     let pruned = &state.world.learnt.pruned;
     state.previous.retain(|r| !pruned.contains(&r.revision));
+    // So is what a pass deleted that was killed before it said so.
+    let before = state.previous.clone();
+    state.cut();
+    let covered = std::mem::replace(&mut state.previous, before);
     for revision in state.previous.clone() {
         match state.locate(&revision) {
             Located::Kept => {}
             Located::Ask(action) => return Some(Step::act(vec![action])),
             Located::Gone => {
-                state.lost(
-                    &revision,
-                    "its key is lost, so there is no way back to it, and what was encrypted to it cannot be read",
-                );
+                if covered.iter().any(|r| r.revision == revision.revision) {
+                    state.lost(
+                        &revision,
+                        "its key is lost, so there is no way back to it, and what was encrypted to it cannot be read",
+                    );
+                }
                 state.previous.retain(|r| r.revision != revision.revision);
             }
         }
