@@ -17,6 +17,10 @@ use tempfile::TempDir;
 
 /// How long a program may take, in seconds.
 const LIMIT: &str = "15";
+/// The exit status of `timeout` when it has ended a program.
+const TIMED_OUT: i32 = 124;
+/// How often a program is asked that says nothing in time.
+const TRIES: usize = 4;
 /// Where Debian's danetool looks for the key that trust begins at.
 const ROOT_KEY: &str = "/usr/share/dns/root.key";
 
@@ -68,6 +72,14 @@ impl fmt::Display for Program {
     }
 }
 
+/// What came of asking a program.
+enum Answer {
+    Good,
+    Bad(String),
+    /// It was ended before it said anything: what it had printed.
+    Late(String),
+}
+
 /// The programs, with the resolver and the root key that they believe. The servers' addresses come from DNS too.
 #[derive(Debug)]
 pub struct Judges {
@@ -95,17 +107,23 @@ impl Judges {
         Ok(Self { resolver, dir })
     }
 
-    /// What a program says of a port of a host.
+    /// What a program says of a port of a host. One that says nothing in time, on a machine that does much else, is asked
+    /// again.
     pub fn judge(&self, program: Program, host: &str, port: u16) -> Verdict {
-        match self.ask(program, host, port) {
-            Ok((text, sign)) if text.contains(sign) => Verdict::Valid,
-            Ok((text, _)) => Verdict::Invalid(text),
-            Err(error) => Verdict::Invalid(error.to_string()),
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            match self.ask(program, host, port) {
+                Ok(Answer::Good) => return Verdict::Valid,
+                Ok(Answer::Bad(text)) => return Verdict::Invalid(text),
+                Ok(Answer::Late(text)) => last = text,
+                Err(error) => return Verdict::Invalid(error.to_string()),
+            }
         }
+        Verdict::Invalid(format!("{program} came to no end within {LIMIT} s, {TRIES} times: {last}"))
     }
 
-    /// What the program prints, and what it prints of a server that is as it should be.
-    fn ask(&self, program: Program, host: &str, port: u16) -> Result<(String, &'static str)> {
+    /// Asks the program once.
+    fn ask(&self, program: Program, host: &str, port: u16) -> Result<Answer> {
         let port = port.to_string();
         let resolver = self.resolver.ip().to_string();
         let at = format!("[{host}]:{port}");
@@ -132,10 +150,17 @@ impl Judges {
         );
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", &script, "judge"]).args(words).stdin(Stdio::null());
-        let output = command.env("PATH", packages::search_path()).output();
+        // danetool leaves a file where it is when it is ended.
+        command.current_dir(self.dir.path()).env("PATH", packages::search_path());
+        let output = command.output();
         let output = output.context(|| format!("cannot run {program}"))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        Ok((format!("{}\n{}", text(&output.stdout), text(&output.stderr)).trim().to_owned(), sign))
+        let all = format!("{}\n{}", text(&output.stdout), text(&output.stderr)).trim().to_owned();
+        Ok(match output.status.code() {
+            _ if all.contains(sign) => Answer::Good,
+            Some(TIMED_OUT) => Answer::Late(all),
+            _ => Answer::Bad(all),
+        })
     }
 
     /// Has everything in `asked` judged, one after the other, once in each `interval`, until [`Watch::end`].

@@ -85,7 +85,7 @@ impl Story {
         let all = watch.end();
         let bad: Vec<&Judgement> = all.iter().filter(|judgement| !judgement.verdict.is_valid()).collect();
         assert!(bad.is_empty(), "{} of {} judgements: {bad:#?}", bad.len(), all.len());
-        assert!(all.len() >= 40, "{} judgements prove nothing", all.len());
+        assert!(all.len() >= 24, "{} judgements prove nothing", all.len());
         let gaps = all.windows(2).map(|pair| pair[1].at.duration_since(pair[0].at).unwrap_or_default());
         eprintln!("{} judgements, all valid; the longest gap was {:?}", all.len(), gaps.max().unwrap_or_default());
     }
