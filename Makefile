@@ -8,7 +8,7 @@ CARGO ?= cargo
 RUST_TEST_THREADS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 export RUST_TEST_THREADS
 # Tests with long waits; they run beside all the others.
-PATIENT := node acme_faults acme_solvers
+PATIENT := node acme_faults acme_solvers domains import
 OTHERS := $(filter-out $(PATIENT),$(notdir $(basename $(patsubst %/main.rs,%,$(wildcard tests/*.rs */tests/*.rs tests/*/main.rs */tests/*/main.rs)))))
 # Certificates that the benchmark issues, locally and with ACME.
 N ?= 1000
