@@ -52,7 +52,8 @@ impl Plan<'_> {
 
     /// When something changes without any event.
     pub fn wake(&self) -> Option<Timestamp> {
-        let unknown = self.records.iter().any(|r| is_wanted(r) && !self.is_persisted(r));
+        let unknown = self.records.iter().any(|r| is_wanted(r) && !self.is_persisted(r))
+            || (self.mode == TlsaMode::Show && !self.may_show());
         let soon = unknown.then(|| later(self.world.now, FIRST_PAUSE));
         let dates = |r: &TlsaRecord| [r.remove_after.clone(), r.cached_until.clone(), r.ttl_until.clone()];
         let dates = self.records.iter().flat_map(dates).flatten().map(|at| at.0).filter(|at| *at > self.world.now);
@@ -147,17 +148,22 @@ impl Plan<'_> {
 
     /// The ConfigMap as it should be, if there should be one or one is left.
     fn show_due(&self) -> Option<(Step, Timestamp)> {
-        let step = match self.mode {
-            TlsaMode::Show => Step::Show(self.lines()),
-            _ if self.old.is_some_and(|old| old.mode == TlsaMode::Show) => Step::Show(String::new()),
-            _ => return None,
-        };
+        // It is in the status before there is one, so that it is found again whatever happens.
+        if !self.may_show() {
+            return None;
+        }
+        let step = Step::Show(if self.mode == TlsaMode::Show { self.lines() } else { String::new() });
         let last = self.world.tlsa.shown.as_ref();
         if self.is_done(last, &step) {
             return None;
         }
         let at = self.retry(last, &step);
         Some((step, at))
+    }
+
+    /// Whether the status knows that there may be a ConfigMap.
+    fn may_show(&self) -> bool {
+        self.old.is_some_and(|old| old.mode == TlsaMode::Show)
     }
 
     /// The records as lines of a zone file.
