@@ -155,6 +155,17 @@ fn what_others_publish_is_shown_to_them_and_verified() {
 }
 
 #[test]
+fn what_a_killed_pass_has_shown_goes_as_well() {
+    let mut scene = Scene::new(&json!({"mode": "Show", "ttl": 100}), &SECOND);
+    for actions in 1..5 {
+        scene.killed_pass(actions);
+    }
+    scene.set(Some(&json!({"mode": "DNSEndpoint", "ttl": 100})));
+    scene.seconds(30);
+    assert_eq!(scene.zone.shown, "");
+}
+
+#[test]
 fn external_dns_gets_every_record_in_one_object_and_loses_it_when_it_is_off() {
     let mut scene = Scene::new(&json!({"mode": "DNSEndpoint", "ttl": 100}), &SECOND);
     // Another MailDomain has the same host and another certificate.
