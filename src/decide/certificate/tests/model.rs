@@ -394,7 +394,7 @@ struct World {
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok());
     let rng_seed = asked.map_or(RngSeed::Fixed(7), |_| RngSeed::Random);
-    ProptestConfig { cases: asked.unwrap_or(500), rng_seed, ..ProptestConfig::default() }
+    ProptestConfig { cases: asked.unwrap_or(150), rng_seed, ..ProptestConfig::default() }
 }
 
 proptest! {
