@@ -3,7 +3,7 @@
 use clap::Args;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
@@ -27,17 +27,13 @@ pub struct Approve {
 /// Approves.
 pub fn run(command: &Approve) -> Result<(), Failure> {
     command.cluster.run(async |client, namespace| {
-        let api: Api<MailCertificate> = Api::namespaced(client.clone(), &namespace);
         let object = cluster::certificate(&client, &namespace, &command.name).await?;
         let revision = waiting(&object, command.revision)?;
         let who = who(&client).await;
-        // Only this object, and only while it stages this revision for the one who has just looked at it.
-        let patch = json!({"metadata": {
-            "uid": object.uid(),
-            "annotations": {keys::APPROVE: format!("{revision}/{}", Timestamp::now()), keys::APPROVED_BY: who},
-        }});
-        let patched = api.patch(&command.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        patched.map_err(|error| cluster::refused(error, "approve revisions of", &namespace, &command.name))?;
+        // Only while it stages this revision for the one who has just looked at it.
+        let value = format!("{revision}/{}", Timestamp::now());
+        let annotations = json!({keys::APPROVE: value, keys::APPROVED_BY: who});
+        cluster::annotate(client, &object, annotations, "approve revisions of").await?;
         say(&format!("revision {revision} of MailCertificate {namespace}/{} is approved", command.name));
         Ok(())
     })

@@ -1,7 +1,9 @@
 //! What commands about objects in a cluster share: where it is, and which namespace is meant.
 
 use clap::Args;
-use kube::{Api, Client};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
 
 use super::Failure;
 use crate::api::MailCertificate;
@@ -43,8 +45,25 @@ pub async fn certificate(client: &Client, namespace: &str, name: &str) -> Result
     api.get(name).await.map_err(|error| refused(error, "read", namespace, name))
 }
 
+/// Sets annotations on a MailCertificate: on that very object, not on another one of its name.
+///
+/// # Errors
+/// It is gone, or may not be written: `doing` is what was to be done.
+pub async fn annotate(
+    client: Client,
+    object: &MailCertificate,
+    annotations: Value,
+    doing: &str,
+) -> Result<(), Failure> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let api: Api<MailCertificate> = Api::namespaced(client, &namespace);
+    let patch = json!({"metadata": {"uid": object.uid(), "annotations": annotations}});
+    let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map(drop).map_err(|error| refused(error, doing, &namespace, &name))
+}
+
 /// Why something could not be done with a MailCertificate, in words for the one who has asked.
-pub fn refused(error: kube::Error, doing: &str, namespace: &str, name: &str) -> Failure {
+fn refused(error: kube::Error, doing: &str, namespace: &str, name: &str) -> Failure {
     let kube::Error::Api(answer) = error else { return error.into() };
     let said = &answer.message;
     // The collection is unknown, not the object.

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use serde_json::json;
 
 use super::cluster::{self, ClusterArgs};
@@ -32,10 +31,7 @@ pub fn run(command: &RollbackCommand) -> Result<(), Failure> {
         let target = target(&object, command.to, Timestamp::now())?;
         // With the time, so that asking once more is another value.
         let value = format!("{target}/{}", Timestamp::now());
-        let patch = json!({"metadata": {"uid": object.uid(), "annotations": {keys::ROLLBACK: value}}});
-        let api: Api<MailCertificate> = Api::namespaced(client, &namespace);
-        let patched = api.patch(&command.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        patched.map_err(|error| cluster::refused(error, "roll back", &namespace, &command.name))?;
+        cluster::annotate(client, &object, json!({keys::ROLLBACK: value}), "roll back").await?;
         let is_active = object.status.and_then(|s| s.active).is_some_and(|r| r.revision == target);
         say(&match is_active {
             true => format!("MailCertificate {namespace}/{} stays at revision {target}", command.name),

@@ -279,7 +279,11 @@ fn not_trusted(error: &webpki::Error, leaf: &Certificate) -> ChainVerdict {
             "its extended key usage, or that of a CA above it, lacks serverAuth".to_owned()
         }
         Error::NameConstraintViolation => "a CA above it must not vouch for its names (name constraints)".to_owned(),
-        Error::InvalidSignatureForPublicKey => "a signature in the chain is wrong, or a CA that has several certificates of one name is limited in names or path length".to_owned(),
+        Error::InvalidSignatureForPublicKey => {
+            "a signature in the chain is wrong, or a CA that has several certificates of one name is limited in names or \
+             path length"
+                .to_owned()
+        }
         Error::UnsupportedCertVersion => "it is not an X.509 version 3 certificate".to_owned(),
         Error::PathLenConstraintViolated => "there are more CAs in the chain than one of them allows".to_owned(),
         other => printable(&other.to_string()),

@@ -12,14 +12,13 @@ use crate::api::certificate::activation::ExecCall;
 use crate::controller::context::Context;
 use crate::controller::exec::{self, Command, ExecError};
 use crate::controller::pass::PassError;
+use crate::decide::domain::pods::has_ended;
 use crate::decide::domain::world::RELOAD_VALUE;
 
 /// How long one command may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much it may print. What it prints says nothing here.
 const MOST_PRINTED: usize = 64 << 10;
-/// Phases of pods that have ended.
-const ENDED: [&str; 2] = ["Succeeded", "Failed"];
 /// As many pods are asked.
 const MOST_PODS: u32 = 20;
 
@@ -45,9 +44,7 @@ pub async fn call(
         Err(e) => return Err(PassError::api(format!("listing pods in namespace {namespace}"))(e)),
     };
     // Those that have ended, as a Job's, have nothing queued and take no command.
-    pods.retain(|pod| {
-        !pod.status.as_ref().and_then(|s| s.phase.as_deref()).is_some_and(|phase| ENDED.contains(&phase))
-    });
+    pods.retain(|pod| !has_ended(pod));
     if pods.is_empty() {
         return Ok(Err(format!("there is no pod with {text} to be asked")));
     }

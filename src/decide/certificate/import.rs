@@ -118,7 +118,7 @@ fn judge(
     };
     let content = content_digest(&pair);
     // One that waits for its gates is taken already.
-    let staged = state.staged.iter().any(|revision| revision.request_sha256.as_ref() == Some(&content));
+    let staged = is_staged(state, &content);
     let taken = staged
         || status.content_sha256.as_ref() == Some(&content)
         || state.active.as_ref().is_some_and(|active| active.request_sha256.as_ref() == Some(&content));
@@ -140,7 +140,7 @@ fn judge(
         Some(Again::Step(step)) => *step,
         Some(Again::Take) => {
             let step = take(state, pair, content.clone());
-            if !state.staged.iter().any(|revision| revision.request_sha256.as_ref() == Some(&content)) {
+            if !is_staged(state, &content) {
                 return step;
             }
             step
@@ -153,6 +153,11 @@ fn judge(
     state.import = Some(known);
     put_down(state, found);
     step
+}
+
+/// Whether a revision with this content waits to become active.
+fn is_staged(state: &State<'_>, content: &String) -> bool {
+    state.staged.iter().any(|revision| revision.request_sha256.as_ref() == Some(content))
 }
 
 /// How what was taken back is tried again.

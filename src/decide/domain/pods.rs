@@ -78,8 +78,7 @@ pub struct PodView {
 impl PodView {
     /// What a pod shows. `None` for one that is not of this workload, or has ended.
     pub fn of(pod: &Pod, kind: WorkloadKind, name: &str, uid: &str) -> Option<Self> {
-        let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
-        if !belongs(pod, kind, name, uid) || ["Succeeded", "Failed"].contains(&phase) {
+        if !belongs(pod, kind, name, uid) || has_ended(pod) {
             return None;
         }
         let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref());
@@ -100,6 +99,12 @@ impl PodView {
             uses: uses(spec),
         })
     }
+}
+
+/// Whether all its containers have ended for good, as those of a Job's pod do.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    phase.is_some_and(|phase| ["Succeeded", "Failed"].contains(&phase))
 }
 
 /// A Deployment's pods belong to a ReplicaSet that has its name and their hash; others belong to the workload itself.

@@ -180,8 +180,7 @@ impl Name<'_> {
             return false;
         }
         // The proof may be younger than the pass.
-        let proofs = self.plan.world.looks.values().map(|look| look.at);
-        let proven = proofs.chain([self.now()]).max().unwrap_or(self.now());
+        let proven = self.plan.world.looks.values().map(|look| look.at).fold(self.now(), Timestamp::max);
         let when = self.plan.after(proven, record.ttl);
         record.remove_after.get_or_insert(Time(when)).0 <= self.now()
     }
