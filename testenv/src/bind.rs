@@ -253,7 +253,11 @@ impl Bind {
         let copy = self.instance.dir().join("named");
         if !copy.exists() {
             let installed = packages::find("named").ok_or_else(|| Error::new("named is not installed"))?;
-            fs::copy(installed, &copy).context(|| "cannot copy named".to_owned())?;
+            // Not by this process: what another thread starts meanwhile would hold the copy open for writing, and then
+            // it cannot be executed.
+            let mut command = Command::new("cp");
+            command.arg(installed).arg(&copy);
+            run(command, "")?;
         }
         Ok(copy)
     }
