@@ -227,6 +227,9 @@ pub struct ActivationStatus {
     /// so with this one: it is taken back if that takes too long.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<String>,
+    /// The latest revision that they have seen work: where this one does not, that is gone back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<i64>,
     /// How far others were told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Call>,
@@ -271,6 +274,9 @@ pub struct Rollback {
     /// Rollbacks in a row.
     #[serde(default)]
     pub failures: i32,
+    /// MailDomains that have not seen it work; they judge what is tried next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<String>,
     /// The annotation `mailcert.dev/approve` at that time: another value lets the failed revision be tried at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,

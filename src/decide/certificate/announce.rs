@@ -77,7 +77,7 @@ impl State<'_> {
         let Some(active) = &self.active else { return };
         let known = self.activation.as_ref().is_some_and(|a| a.revision == active.revision);
         if !known && self.spec.options.activation.publish.is_some() {
-            self.activation = Some(record(active, self.world.now, Vec::new()));
+            self.activation = Some(record(active, self.world.now, Vec::new(), None));
         }
     }
 
@@ -123,7 +123,7 @@ impl State<'_> {
     }
 }
 
-/// A record of a revision that has just become active.
-pub fn record(active: &Revision, now: Timestamp, judges: Vec<String>) -> ActivationStatus {
-    ActivationStatus { revision: active.revision, since: Time(now), judges, published: None, confirmed: None }
+/// A record of a revision that has just become active, in place of one after which `proven` is the latest that works.
+pub fn record(active: &Revision, now: Timestamp, judges: Vec<String>, proven: Option<i64>) -> ActivationStatus {
+    ActivationStatus { revision: active.revision, since: Time(now), judges, proven, published: None, confirmed: None }
 }

@@ -22,9 +22,7 @@ fn missing(state: &mut State<'_>) -> Option<Step> {
     let pruned = &state.world.learnt.pruned;
     state.previous.retain(|r| !pruned.contains(&r.revision));
     // So is what a pass deleted that was killed before it said so.
-    let before = state.previous.clone();
-    state.cut();
-    let covered = std::mem::replace(&mut state.previous, before);
+    let covered = state.covered();
     for revision in state.previous.clone() {
         match state.locate(&revision) {
             Located::Kept => {}
@@ -96,28 +94,28 @@ impl State<'_> {
 
     /// Cuts the list of former revisions to its length, except for those that are still needed.
     pub fn cut(&mut self) {
-        let kept = self.kept();
+        self.previous = self.covered();
+    }
+
+    /// The former revisions that are not to be deleted.
+    fn covered(&self) -> Vec<Revision> {
         // Mail that was encrypted to a former key can be read only with it.
         let keeps_all = outputs::keeps_all(&self.world.object);
-        let mut previous = std::mem::take(&mut self.previous);
-        let mut index = 0;
-        previous.retain(|r| {
-            index += 1;
-            index <= kept || keeps_all || self.is_needed(r, index == 1)
-        });
-        self.previous = previous;
+        let kept = if keeps_all { usize::MAX } else { self.kept() };
+        let all = self.previous.iter().enumerate();
+        all.filter(|(i, r)| *i < kept || self.is_needed(r, *i == 0)).map(|(_, r)| r.clone()).collect()
     }
 
     /// Whether a former revision may not be deleted, however short history is: it is still served somewhere, DNS still
-    /// names its key, its successor has not been seen to work, or somebody has not taken up its successor.
+    /// names its key, what came after it has not been seen to work, or somebody has not taken up its successor.
     pub fn is_needed(&self, revision: &Revision, is_last: bool) -> bool {
         let active = self.active.as_ref().map(|a| a.spki_sha256.as_str());
         let has_record = |d: &super::world::Dependent| {
             active != Some(&revision.spki_sha256) && d.tlsa_published.contains(&revision.spki_sha256)
         };
         let is_used = |d: &super::world::Dependent| d.served.contains(&revision.fingerprint_sha256) || has_record(d);
-        let is_replaced_for_good =
-            self.activation.as_ref().is_none_or(|a| a.judges.is_empty()) && !announce::pending(self);
-        self.world.dependents.iter().any(is_used) || (!is_replaced_for_good && is_last)
+        let judged = self.activation.as_ref().filter(|a| !a.judges.is_empty());
+        let is_way_back = judged.is_some_and(|a| is_last || a.proven == Some(revision.revision));
+        self.world.dependents.iter().any(is_used) || is_way_back || (is_last && announce::pending(self))
     }
 }

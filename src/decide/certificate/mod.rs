@@ -215,7 +215,10 @@ fn imported(state: &mut State<'_>, wanted: &Wanted, view: &world::ImportView) ->
     }
     match staged::step(state, wanted) {
         // A source that went bad is said, whatever waits.
-        Some(staged) if staged.actions.is_empty() && source.stalled => source,
+        Some(staged) if staged.actions.is_empty() && source.stalled => {
+            let wake = [staged.wake, source.wake].into_iter().flatten().min();
+            Step { wake, ..source }
+        }
         Some(staged) => {
             let step = beside(state, staged);
             let wake = [step.wake, source.wake].into_iter().flatten().min();

@@ -42,7 +42,9 @@ pub fn step(state: &mut State<'_>) -> Option<Step> {
         state.judged();
         return None;
     }
-    let target = state.previous.iter().find(|r| r.state != Some(RevisionState::Failed) && is_usable(state, r)).cloned();
+    let proven = state.activation.as_ref().and_then(|a| a.proven);
+    let usable = || state.previous.iter().filter(|r| r.state != Some(RevisionState::Failed) && is_usable(state, r));
+    let target = usable().find(|r| Some(r.revision) == proven).or_else(|| usable().next()).cloned();
     match target {
         Some(target) => Some(go_back(state, target, why, message)),
         None => {
@@ -66,7 +68,7 @@ fn go_back(state: &mut State<'_>, target: Revision, why: &str, message: String) 
 /// Goes back to a former revision that is still valid, where the active one is not and `problem` keeps a new one away.
 pub fn instead(state: &mut State<'_>, problem: &str) -> Option<Step> {
     let active = state.active.clone()?;
-    if state.world.now < active.not_after.0 || !state.staged.is_empty() || state.world.learnt.activated.is_some() {
+    if state.world.now < active.not_after.0 || !state.staged.is_empty() {
         return None;
     }
     // A person who has taken one back need not have found it broken.
@@ -78,6 +80,10 @@ pub fn instead(state: &mut State<'_>, problem: &str) -> Option<Step> {
     // It must not wait: what is tried again meanwhile could be had first.
     if !gates::all_met(state, &candidate) {
         return None;
+    }
+    if state.world.learnt.activated.is_some() {
+        // The expired one has just been put back: one write of the Secret in a pass.
+        return Some(Step::working(reason::ISSUING, problem.to_owned(), state.soon(1)));
     }
     let (number, end) = (active.revision, active.not_after.0);
     let message = format!("revision {number} expired at {end}, and there is no newer one: {problem}");
@@ -190,10 +196,24 @@ fn works(dependent: &Dependent, active: &Revision) -> bool {
     is_about_it && served && (dependent.rolled_out || !dependent.reloads)
 }
 
-/// MailDomains that a revision which is about to be replaced works for: they will show whether its successor does.
+/// MailDomains that will show whether the successor of a revision works: this one works for them, or they have not had
+/// the time to say so since another one did.
 pub fn judges_of(state: &State<'_>, replaced: &Revision) -> Vec<String> {
-    let speaks = |d: &&Dependent| (d.endpoints > 0 || d.reloads) && works(d, replaced);
-    state.world.dependents.iter().filter(speaks).map(|d| d.name.clone()).collect()
+    let unproven = judged(state, replaced).map(|a| &a.judges);
+    let back = state.rollback.as_ref().filter(|r| r.to == Some(replaced.revision)).map(|r| &r.judges);
+    let open = |d: &Dependent| unproven.into_iter().chain(back).flatten().any(|name| *name == d.name);
+    let judges = |d: &&Dependent| (d.endpoints > 0 || d.reloads) && (works(d, replaced) || open(d));
+    state.world.dependents.iter().filter(judges).map(|d| d.name.clone()).collect()
+}
+
+/// The latest revision that was seen to work, where `replaced` is about to be replaced.
+pub fn proven(state: &State<'_>, replaced: &Revision) -> Option<i64> {
+    judged(state, replaced).map_or(Some(replaced.revision), |unproven| unproven.proven)
+}
+
+/// The activation of a revision that has not been seen to work yet.
+fn judged<'a>(state: &'a State<'_>, revision: &Revision) -> Option<&'a ActivationStatus> {
+    state.activation.as_ref().filter(|a| a.revision == revision.revision && !a.judges.is_empty())
 }
 
 /// When the verdict may change by time alone.
@@ -250,6 +270,7 @@ impl State<'_> {
     pub fn took_back(&mut self, from: &Revision, to: &Revision) {
         let now = self.world.now;
         let why = to.reason.clone().unwrap_or_default();
+        let judges = judged(self, from).map(|a| a.judges.clone()).unwrap_or_default();
         let before = self.rollback.take().map_or(0, |r| r.failures);
         let failures = before.saturating_add(i32::from(why != reason::NOTHING_NEWER));
         let retry = if why == reason::NOTHING_NEWER {
@@ -270,6 +291,7 @@ impl State<'_> {
             message: to.message.clone().unwrap_or_default(),
             time: Time(now),
             failures,
+            judges,
             approval: self.world.object.annotations().get(keys::APPROVE).cloned(),
             retry_time: retry.map(Time),
         });

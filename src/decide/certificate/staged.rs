@@ -13,10 +13,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// The step of the staged revision, if there is one. Without actions: it waits.
 pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
-    if state.world.learnt.activated.is_some() {
-        return None;
-    }
     let staged = state.staged.first()?.clone();
+    if state.world.learnt.activated.is_some() {
+        // What is active was put right: one write of the Secret in a pass, and then this one's turn.
+        return Some(Step { wake: Some(state.soon(1)), ..Step::default() });
+    }
     match state.locate(&staged) {
         Located::Kept => {}
         Located::Ask(action) => return Some(Step::act(vec![action])),

@@ -350,6 +350,7 @@ impl<'a> State<'a> {
         let way_back = staged.as_ref().filter(|s| rollback::is_way_back(s)).cloned();
         let without = staged.as_ref().filter(|_| way_back.is_none()).map(|s| gates::judge(self, s).overridden);
         let judges = self.active.as_ref().map(|old| rollback::judges_of(self, old)).unwrap_or_default();
+        let proven = self.active.as_ref().and_then(|old| rollback::proven(self, old));
         revision.state = Some(RevisionState::Active);
         revision.reason = Some(staged.as_ref().and_then(|s| s.reason.clone()).unwrap_or(reason));
         revision.approved_by = staged.as_ref().and_then(|s| gates::approved_by(self, s));
@@ -395,7 +396,7 @@ impl<'a> State<'a> {
         let judges = if way_back.is_some() { Vec::new() } else { judges };
         self.activation = None;
         if !judges.is_empty() || self.spec.options.activation.publish.is_some() {
-            self.activation = Some(announce::record(&revision, now, judges));
+            self.activation = Some(announce::record(&revision, now, judges, proven));
         }
         self.active = Some(revision);
         self.cut();

@@ -192,7 +192,9 @@ impl Model {
                 .contains(&r.reason.as_deref().unwrap_or(""))
         };
         let way_back = before.staged.as_ref().is_some_and(|s| s.fingerprint_sha256 == made.fingerprint && backwards(s));
-        let needed = before.lost || self.bench.now >= old.not_after.0 - secs(3600);
+        // A pass that was killed has not said what is active.
+        let ends = before.mounted.as_ref().map_or(old.not_after.0, |m| m.end.min(old.not_after.0));
+        let needed = before.lost || self.bench.now >= ends - secs(3600);
         if way_back || needed {
             return Ok(());
         }
@@ -283,6 +285,7 @@ impl Model {
             revision: secret.revision?,
             fingerprint: leaf.fingerprint.to_string(),
             spki: leaf.spki_sha256.to_string(),
+            end: leaf.not_after,
         })
     }
 
@@ -378,6 +381,7 @@ struct Mounted {
     revision: i64,
     fingerprint: String,
     spki: String,
+    end: Timestamp,
 }
 
 /// What there was before a pass.

@@ -155,6 +155,41 @@ fn a_failed_one_that_is_approved_anew_is_tried_at_once() {
 }
 
 #[test]
+fn one_that_follows_before_the_last_was_proven_is_judged_too() {
+    let mut bench = renewed();
+    bench.ask_to_renew("b");
+    bench.settle();
+    let activation = bench.status().activation.unwrap();
+    assert_eq!((activation.revision, activation.judges), (3, vec!["example-com".to_owned()]));
+    bench.dependents[0].speaks_of = Some(bench.active().fingerprint_sha256);
+    bench.settle();
+    // Nobody has ever seen the second one work.
+    bench.settle_after(secs(3600));
+    assert_eq!(bench.active().revision, 1);
+    assert_eq!(bench.status().rollback.unwrap().from, 3);
+}
+
+#[test]
+fn what_is_tried_again_is_judged_before_the_way_back_was_proven() {
+    let mut bench = served();
+    bench.edit(|s| s.dns_names.push("imap.example.com".to_owned()));
+    bench.settle();
+    for failures in 1..=2 {
+        assert_eq!(bench.active().revision, 2);
+        assert_eq!(bench.status().activation.unwrap().judges, ["example-com"]);
+        bench.dependents[0].speaks_of = Some(bench.active().fingerprint_sha256);
+        bench.dependents[0].rollout_failed = Some("Deployment/postfix: no".to_owned());
+        bench.settle_within(secs(60));
+        let rollback = bench.status().rollback.unwrap();
+        assert_eq!((bench.active().revision, rollback.failures), (1, failures));
+        // Its pause is over sooner than the MailDomain has seen the first one again.
+        bench.dependents[0].rollout_failed = None;
+        bench.now = rollback.retry_time.unwrap().0;
+        bench.settle_within(secs(60));
+    }
+}
+
+#[test]
 fn what_failed_before_judges_nothing() {
     let mut bench = served();
     bench.dependents[0].all_served = None;
