@@ -88,26 +88,29 @@ fn what_a_server_does_not_take_up_in_time_is_taken_back() {
 fn what_no_pod_gets_ready_with_is_taken_back() {
     let scene = Scene::new("unready");
     let _operator = Operator::start(cluster(), &[&scene.ns], &[]);
-    let workload = scene.workload("Deployment", "dovecot", json!({}), json!({}));
-    let at = scene.domain("mail", json!({"workloads": [{"kind": "Deployment", "name": "dovecot"}]}));
-    wait_for_object(&scene.kube, &at, "to be rolled out", |o| condition(o, "RolledOut").is_some_and(|c| c.0 == "True"));
-    let certificate = scene.at_certificate("mail");
-    // From now on it wants a pod, and none will run here.
-    scene.renew("mail");
-    let failed = |object: &Value| {
-        let generation = object["metadata"]["generation"].clone();
-        json!({"status": {"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1, "unavailableReplicas": 1,
-            "conditions": [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
-                "message": "it takes too long"}]}})
+    let workload = scene.workload("Deployment", "dovecot", json!({}), json!({"replicas": 1}));
+    // No pod runs here: what the Deployment's controller would say.
+    let says = |status: Value| {
+        let generation = scene.kube.get(&workload).unwrap()["metadata"]["generation"].clone();
+        let mut whole = json!({"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1});
+        whole.as_object_mut().unwrap().extend(status.as_object().unwrap().clone());
+        scene.kube.patch_status(&workload, &json!({"status": whole})).unwrap();
     };
-    scene.kube.patch(&workload, &json!({"spec": {"replicas": 1}})).unwrap();
+    let at = scene.domain("mail", json!({"workloads": [{"kind": "Deployment", "name": "dovecot"}]}));
+    wait_for_object(&scene.kube, &at, "to be rolled out", |domain| {
+        says(json!({"readyReplicas": 1, "availableReplicas": 1}));
+        condition(domain, "RolledOut").is_some_and(|c| c.0 == "True")
+    });
+    let certificate = scene.at_certificate("mail");
+    scene.renew("mail");
+    let failed = json!({"readyReplicas": 0, "availableReplicas": 0, "unavailableReplicas": 1, "conditions": [{
+        "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "it takes too long"}]});
     let taken_back = wait_for("the certificate to go back", || {
-        let object = scene.kube.get(&workload).unwrap();
         let certificate = scene.kube.get(&certificate).unwrap();
         if certificate["status"]["active"]["revision"] == 1 {
             return Some(certificate);
         }
-        scene.kube.patch_status(&workload, &failed(&object)).unwrap();
+        says(failed.clone());
         None
     });
     assert_eq!(taken_back["status"]["rollback"]["reason"], "RolloutFailed");
@@ -116,7 +119,7 @@ fn what_no_pod_gets_ready_with_is_taken_back() {
 }
 
 #[test]
-fn what_was_taken_back_is_not_tried_again_before_its_time() {
+fn what_was_taken_back_is_tried_again_in_its_time_and_not_before() {
     let scene = Arc::new(Scene::new("triedagain"));
     let mut operator = Operator::start(cluster(), &[&scene.ns], &[]);
     let (server, loads) = server(&scene);
@@ -159,4 +162,22 @@ fn what_was_taken_back_is_not_tried_again_before_its_time() {
     wait_for("a pass", || (passes(&operator) > 0.0).then_some(()));
     let still = scene.kube.get(&certificate).unwrap();
     assert_eq!((&still["status"]["active"]["revision"], still["status"]["staged"].is_null()), (&json!(1), true));
+    // As if the pause were over: the same certificate once more, and after it a longer pause.
+    let over = |operator: &mut Operator| {
+        operator.kill();
+        let patch = json!({"status": {"rollback": {"retryTime": "2026-01-01T00:00:00Z"}}});
+        scene.kube.patch_status(&certificate, &patch).unwrap();
+        operator.restart();
+        wait_for_object(&scene.kube, &certificate, "to be tried again", |o| o["status"]["active"]["revision"] == 2);
+    };
+    over(&mut operator);
+    assert_eq!(pause(&goes_back(2)), 1200);
+    loads.store(true, Ordering::SeqCst);
+    over(&mut operator);
+    let proven = wait_for_object(&scene.kube, &certificate, "to be proven", |o| {
+        o["status"]["activation"].is_null() && o["status"]["rollback"].is_null()
+    });
+    assert_eq!(proven["status"]["active"]["revision"], 2);
+    let known = proven["status"]["previous"].as_array().unwrap();
+    assert_eq!((known.len(), &known[0]["revision"]), (1, &json!(1)), "no other certificate was made");
 }
