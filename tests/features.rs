@@ -9,10 +9,9 @@ mod helm;
 mod server;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
-use common::{Kube, Operator, Path, cluster, create, data, namespace, wait_for, wait_ready};
+use common::{Kube, Operator, Path, cluster, create, data, kubeconfig, namespace, wait_for, wait_ready};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use mailcert::decide::domain::tlsa;
@@ -31,12 +30,7 @@ fn install(helm: &std::path::Path, values: &str) -> String {
         helm::template(helm, &["--namespace", SYSTEM, "--set", "crds.enabled=false", "--set", values]).unwrap();
     let _ = cluster().kubectl(&["create", "namespace", SYSTEM]);
     cluster().kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &manifest).unwrap();
-    let token = cluster().kubectl(&["create", "token", "mailcert", "-n", SYSTEM]).unwrap();
-    let admin = fs::read_to_string(cluster().kubeconfig()).unwrap();
-    let tokens = fs::read_to_string(cluster().dir().join("tokens.csv")).unwrap();
-    let restricted = cluster().dir().join("restricted.kubeconfig");
-    fs::write(&restricted, admin.replace(tokens.split(',').next().unwrap(), token.trim())).unwrap();
-    restricted.to_string_lossy().into_owned()
+    kubeconfig(SYSTEM, "mailcert")
 }
 
 async fn client(kubeconfig: &str) -> Client {

@@ -17,5 +17,8 @@ mod formats;
 mod openssl;
 #[path = "imports/scene.rs"]
 mod scene;
+#[path = "domains/server.rs"]
+#[allow(dead_code, reason = "it is the domains' too")]
+mod server;
 #[path = "imports/sources.rs"]
 mod sources;

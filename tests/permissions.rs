@@ -6,7 +6,9 @@ mod common;
 
 use std::fs;
 
-use common::{Kube, Operator, Path, cluster, condition, create, namespace, wait_condition, wait_for, wait_ready};
+use common::{
+    Kube, Operator, Path, cluster, condition, create, kubeconfig, namespace, wait_condition, wait_for, wait_ready,
+};
 use serde_json::{Value, json};
 
 const SYSTEM: &str = "mailcert-system";
@@ -15,12 +17,7 @@ const SYSTEM: &str = "mailcert-system";
 fn install() -> String {
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml")).unwrap();
     cluster().kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &manifest).unwrap();
-    let token = cluster().kubectl(&["create", "token", "mailcert", "-n", SYSTEM]).unwrap();
-    let admin = fs::read_to_string(cluster().kubeconfig()).unwrap();
-    let tokens = fs::read_to_string(cluster().dir().join("tokens.csv")).unwrap();
-    let restricted = cluster().dir().join("restricted.kubeconfig");
-    fs::write(&restricted, admin.replace(tokens.split(',').next().unwrap(), token.trim())).unwrap();
-    restricted.to_string_lossy().into_owned()
+    kubeconfig(SYSTEM, "mailcert")
 }
 
 fn certificate(kube: &Kube, ns: &str) -> Path {

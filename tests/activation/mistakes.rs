@@ -1,12 +1,11 @@
 //! What somebody reads who makes a mistake on the command line, or may not do what he wants to.
 
-use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::commands::mailcert;
-use crate::common::{Path, Stage, cluster, events, wait_for, wait_for_object};
+use crate::common::{Path, Stage, events, kubeconfig, wait_for, wait_for_object};
 
 /// What a command says to a user, by his kubeconfig.
 fn as_user(stage: &Stage, kubeconfig: &str, args: &[&str]) -> Result<String, String> {
@@ -37,12 +36,7 @@ fn user(stage: &Stage, name: &str, rules: &Value) -> String {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": stage.ns}]}),
     );
-    let token = cluster().kubectl(&["create", "token", name, "-n", &stage.ns]).unwrap();
-    let admin = fs::read_to_string(cluster().kubeconfig()).unwrap();
-    let tokens = fs::read_to_string(cluster().dir().join("tokens.csv")).unwrap();
-    let path = cluster().dir().join(format!("{name}.kubeconfig"));
-    fs::write(&path, admin.replace(tokens.split(',').next().unwrap(), token.trim())).unwrap();
-    path.to_string_lossy().into_owned()
+    kubeconfig(&stage.ns, name)
 }
 
 #[test]

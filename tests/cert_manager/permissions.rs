@@ -1,10 +1,8 @@
 //! An operator that may not touch CertificateRequests: the chart grants that only when told to.
 
-use std::fs;
-
 use serde_json::json;
 
-use crate::common::{Kube, Operator, Path, cluster, create, namespace, wait_for_object};
+use crate::common::{Kube, Operator, Path, cluster, create, kubeconfig, namespace, wait_for_object};
 use crate::signer::install;
 
 /// A kubeconfig of a ServiceAccount that may do everything but that.
@@ -19,12 +17,7 @@ fn without_cert_manager(kube: &Kube, ns: &str) -> String {
     kube.create(&json!({"apiVersion": rbac, "kind": "ClusterRoleBinding", "metadata": {"name": ns}, "roleRef": role,
         "subjects": [account]}))
         .unwrap();
-    let token = cluster().kubectl(&["create", "token", "operator", "-n", ns]).unwrap();
-    let admin = fs::read_to_string(cluster().kubeconfig()).unwrap();
-    let tokens = fs::read_to_string(cluster().dir().join("tokens.csv")).unwrap();
-    let path = cluster().dir().join(format!("{ns}.kubeconfig"));
-    fs::write(&path, admin.replace(tokens.split(',').next().unwrap(), token.trim())).unwrap();
-    path.to_string_lossy().into_owned()
+    kubeconfig(ns, "operator")
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub use stage::{Stage, create};
 
 use std::{
     collections::BTreeMap,
+    fs,
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -49,6 +50,16 @@ pub fn install_crds(cluster: &Cluster) {
     let mut args = vec!["wait", "--for=condition=Established", "--timeout=60s"];
     args.extend(names.iter().map(String::as_str));
     cluster.kubectl(&args).unwrap();
+}
+
+/// A kubeconfig with the rights of a ServiceAccount.
+pub fn kubeconfig(namespace: &str, account: &str) -> String {
+    let token = cluster().kubectl(&["create", "token", account, "-n", namespace]).unwrap();
+    let admin = fs::read_to_string(cluster().kubeconfig()).unwrap();
+    let tokens = fs::read_to_string(cluster().dir().join("tokens.csv")).unwrap();
+    let path = cluster().dir().join(format!("{namespace}-{account}.kubeconfig"));
+    fs::write(&path, admin.replace(tokens.split(',').next().unwrap(), token.trim())).unwrap();
+    path.to_string_lossy().into_owned()
 }
 
 /// A new namespace that no other test of this binary has.

@@ -1,18 +1,12 @@
 //! What is imported waits for its gates, and what no server serves is taken back.
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
 use super::openssl::{Ca, Made};
 use super::scene::{import, put_pem, wait_active};
+use super::server::{Identity, Manner, Server};
 use crate::common::{Path, Stage, condition, data, events, leaf, wait_for, wait_for_object, wait_ready};
 
 #[test]
@@ -43,54 +37,27 @@ fn what_is_imported_waits_until_somebody_approves_it() {
     assert!(status["staged"].is_null() && status["gates"].is_null());
 }
 
-/// An IMAPS server that loads its certificate as a mail server does: when it is told to.
-fn imaps(load: impl Fn() -> Option<(String, String)> + Send + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        let mut loaded: Option<Arc<ServerConfig>> = None;
-        while let Ok((stream, _)) = listener.accept() {
-            if let Some((chain, key)) = load() {
-                let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-                let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-                let config =
-                    ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-                loaded = Some(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()));
-            }
-            let Some(config) = loaded.clone() else { continue };
-            // A client that leaves early is its own affair.
-            thread::spawn(move || {
-                let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-                let _ = stream.write_all(b"* OK ready\r\n");
-                let _ = std::io::copy(&mut stream, &mut std::io::sink());
-            });
-        }
-    });
-    port
-}
-
 #[test]
 fn what_no_server_serves_is_taken_back_and_another_source_is_tried_at_once() {
     let (ca, stage) = (Ca::new(), Stage::new("notserved"));
     let first = ca.issue("mail.example.com", 90);
     put_pem(&stage, "mail-source", &first, &ca);
-    let pair = |made: &Made| (made.certificate.clone(), made.key.clone());
-    let (held, loads) = (Arc::new(Mutex::new(pair(&first))), Arc::new(AtomicBool::new(true)));
-    let port = {
-        let (held, loads) = (held.clone(), loads.clone());
-        imaps(move || loads.load(Ordering::SeqCst).then(|| held.lock().unwrap().clone()))
+    let identity = |made: &Made| Identity::from_pem(&made.certificate, &made.key);
+    // What it has loaded; nobody tells it to load another one.
+    let loaded = Arc::new(Mutex::new(identity(&first)));
+    let server = {
+        let loaded = loaded.clone();
+        Server::start(Manner::Implicit("* OK ready\r\n"), move || loaded.lock().unwrap().clone())
     };
     let import = json!({"secretRef": {"name": "mail-source"}, "trustAnchors": ca.root()});
     let template = json!({"import": import, "activation": {"deadline": "10s"}});
-    let endpoint = json!({"protocol": "IMAPS", "address": "127.0.0.1", "port": port});
+    let endpoint = json!({"protocol": "IMAPS", "address": "127.0.0.1", "port": server.port});
     let spec = json!({"domain": "example.com", "externalURL": "https://mail.example.com", "endpoints": [endpoint],
         "certificate": {"template": template}});
     stage.create("MailDomain", "mail", &spec);
     wait_ready(&stage.kube, &Path::domain(&stage.ns, "mail"));
     let at = Path::certificate(&stage.ns, "mail");
 
-    loads.store(false, Ordering::SeqCst);
     let second = ca.issue("mail.example.com", 90);
     put_pem(&stage, "mail-source", &second, &ca);
     let object = wait_for_object(&stage.kube, &at, "to go back", |o| {
@@ -115,8 +82,7 @@ fn what_no_server_serves_is_taken_back_and_another_source_is_tried_at_once() {
     wait_active(&stage, &at, &first, &ca);
 
     let third = ca.issue("mail.example.com", 90);
-    *held.lock().unwrap() = pair(&third);
-    loads.store(true, Ordering::SeqCst);
+    *loaded.lock().unwrap() = identity(&third);
     put_pem(&stage, "mail-source", &third, &ca);
     let object = wait_for_object(&stage.kube, &at, "to be proven", |o| {
         o["status"]["active"]["revision"] == 3
