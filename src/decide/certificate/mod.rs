@@ -244,6 +244,8 @@ fn beside(state: &mut State<'_>, waits: Step) -> Step {
 /// The step that failed belongs to an attempt, which says when to go on.
 fn failed(state: &mut State<'_>, failure: &StepFailure) -> Step {
     let wanted = wanted(state.spec).unwrap_or_default();
+    // An attempt was begun in its place.
+    staged::drop_outdated(state, &wanted);
     let trigger = checks::first(state, &wanted);
     let asked = state.revocation_asked().map(|_| reason::REVOCATION_REQUESTED);
     state.begin(asked.or(trigger.map(|t| t.reason)).unwrap_or(reason::ISSUING));

@@ -30,8 +30,7 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
             return None;
         }
     }
-    if outdated(state, &staged, wanted) {
-        state.unstage();
+    if drop_outdated(state, wanted) {
         return None;
     }
     let judged = gates::judge(state, &staged);
@@ -62,7 +61,15 @@ fn is_of(revision: &Revision, pair: &KeyPair) -> bool {
     pair.chain.leaf().fingerprint.to_string() == revision.fingerprint_sha256
 }
 
-/// Whether nobody wants it any more.
+/// Whether there was a staged revision that nobody wants any more. It waits no longer.
+pub fn drop_outdated(state: &mut State<'_>, wanted: &Wanted) -> bool {
+    let is_outdated = state.staged.first().is_some_and(|staged| outdated(state, staged, wanted));
+    if is_outdated {
+        state.unstage();
+    }
+    is_outdated
+}
+
 fn outdated(state: &State<'_>, staged: &Revision, wanted: &Wanted) -> bool {
     if state.world.now >= staged.not_after.0 {
         return true;
