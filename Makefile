@@ -19,7 +19,7 @@ DEMO ?= /tmp/mailcert-demo
 FUZZ_SECONDS ?= 12
 TESTENV ?= $(CARGO) run --quiet --locked --package mailcert-testenv --bin testenv --
 
-.PHONY: help test test-patient test-others test-fast packages tools vectors images fuzz generate lint bench bench-import bench-rollout simulate-year demo demo-shell demo-down
+.PHONY: help test test-patient test-others test-fast packages tools vectors images fuzz fuzz-build generate lint bench bench-import bench-rollout simulate-year demo demo-shell demo-down
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ help: ## Show this list
 test: ## Prepare what is missing, then run every test (those with pods need root on Linux)
 	$(CARGO) test --workspace --locked --no-run
 	@$(MAKE) --no-print-directory packages tools vectors images TESTENV=$(CARGO_TARGET_DIR)/debug/testenv
-	@$(MAKE) --no-print-directory --jobs=2 test-patient test-others
+	@$(MAKE) --no-print-directory --jobs=3 test-patient test-others fuzz-build
 	@$(MAKE) --no-print-directory fuzz
 
 test-patient:
@@ -35,6 +35,10 @@ test-patient:
 
 test-others:
 	$(CARGO) test --workspace --locked --lib --bins $(OTHERS:%=--test %)
+
+# It gives way to the tests, which wait for servers half of the time.
+fuzz-build:
+	@nice fuzz/run build
 
 test-fast: ## Run the tests that need no server
 	$(CARGO) test --workspace --locked --lib
