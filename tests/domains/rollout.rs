@@ -113,10 +113,11 @@ fn rollouts_that_need_a_person_say_what_to_do() {
         named.push(json!({"kind": kind, "name": name}));
     }
     let at = scene.domain("mail", json!({"workloads": named}));
-    let failed = |object: &Value, workload: &str| state(object, workload).0 == "Failed";
     let domain = wait_for_object(&scene.kube, &at, "to say that three restarts failed", |object| {
+        let is = |workload: &str, word: &str| state(object, workload).0 == word;
         object["status"]["workloads"].is_array()
-            && ["Deployment/crashes", "Deployment/paused", "StatefulSet/by-hand"].iter().all(|w| failed(object, w))
+            && is("Deployment/crashes", "Failed")
+            && ["Deployment/paused", "StatefulSet/by-hand"].iter().all(|w| is(w, "Blocked"))
     });
     let crashes = state(&domain, "Deployment/crashes").1;
     assert!(crashes.starts_with("its pods do not become available: ReplicaSet"), "{crashes}");

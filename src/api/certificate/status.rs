@@ -81,6 +81,10 @@ pub struct MailCertificateStatus {
     /// The value of the annotation `mailcert.dev/revoke` that was acted upon last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_revoke_request: Option<String>,
+    /// The latest revision whose Secret was lost before it became active: its number is not used again, since somebody may
+    /// have approved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_revision: Option<i64>,
     /// The revocation that was asked for last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,

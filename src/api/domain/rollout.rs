@@ -48,7 +48,7 @@ pub enum DisruptionBudgets {
 pub struct WorkloadStatus {
     /// Kind and name (`Deployment/postfix`).
     pub workload: String,
-    /// `RolledOut`, `RollingOut`, `Waiting`, `Failed` or `NotFound`.
+    /// `RolledOut`, `RollingOut`, `Waiting`, `Blocked`, `Failed` or `NotFound`.
     pub state: RolloutState,
     /// What is wrong and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct WorkloadStatus {
     /// The certificates that it shall serve: SHA-256 over each leaf's DER, in lower-case hex, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
-    /// Since when it shall serve them.
+    /// Since when it shall serve them; where it had to wait, since when it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
     /// Pods that are reloaded in place.
@@ -73,7 +73,9 @@ pub enum RolloutState {
     RollingOut,
     /// It is held back: by the order, a window, or a PodDisruptionBudget.
     Waiting,
-    /// Pods do not become available, a reload fails, or the update strategy waits for a person.
+    /// A person has to see to it: it is paused, its update strategy waits for one, or a right is missing.
+    Blocked,
+    /// Pods do not become available, or a reload fails.
     Failed,
     /// There is no such workload.
     NotFound,

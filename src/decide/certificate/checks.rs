@@ -58,7 +58,7 @@ const AGAINST: &[Check] = &[
 /// For an imported certificate: whether another is there, its source tells.
 const OF_IMPORT: &[Check] = &[secret_is_lost, expired, names_not_covered];
 
-/// What of that can be wrong with an imported certificate that is not active yet.
+/// What of that can be wrong with an imported certificate that was active once.
 const AGAINST_IMPORT: &[Check] = &[names_not_covered];
 
 struct Look<'a> {

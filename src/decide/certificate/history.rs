@@ -107,7 +107,7 @@ impl State<'_> {
     }
 
     /// Whether a former revision may not be deleted, however short history is: it is still served somewhere, DNS still
-    /// names its key, what came after it has not been seen to work, or somebody has not taken up its successor.
+    /// names its key, what came after it has not been seen to work, somebody has not taken up its successor, or it was taken back.
     pub fn is_needed(&self, revision: &Revision, is_last: bool) -> bool {
         let active = self.active.as_ref().map(|a| a.spki_sha256.as_str());
         let has_record = |d: &super::world::Dependent| {
@@ -116,6 +116,10 @@ impl State<'_> {
         let is_used = |d: &super::world::Dependent| d.served.contains(&revision.fingerprint_sha256) || has_record(d);
         let judged = self.activation.as_ref().filter(|a| !a.judges.is_empty());
         let is_way_back = judged.is_some_and(|a| is_last || a.proven == Some(revision.revision));
-        self.world.dependents.iter().any(is_used) || is_way_back || (is_last && announce::pending(self))
+        let was_taken_back = self.rollback.as_ref().is_some_and(|r| r.from == revision.revision);
+        self.world.dependents.iter().any(is_used)
+            || is_way_back
+            || was_taken_back
+            || (is_last && announce::pending(self))
     }
 }

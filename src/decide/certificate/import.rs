@@ -23,7 +23,7 @@ use crate::api::keys;
 use crate::api::reasons::{certificate as reason, finding, import as words};
 use crate::decide::backoff;
 use crate::pki::import::Code;
-use crate::pki::{Chain, Fingerprint};
+use crate::pki::{Certificate, Chain, Fingerprint, PrivateKey};
 
 /// At most as many missing issuers are asked for, one above the other.
 const LONGEST_CLIMB: usize = 4;
@@ -112,6 +112,13 @@ fn judge(
             retry =
                 [retry, chain.as_ref().and_then(|chain| begins(chain, state.world.now))].into_iter().flatten().min();
             let problem = Some(judgement::problem(&found));
+            // What was good enough to wait is not any more.
+            if let (Some(key), Some(chain)) = (&imported.key, chain)
+                && is_staged(state, &digest(key, chain, &imported.ca))
+                && !state.staged.iter().any(rollback::is_way_back)
+            {
+                state.unstage();
+            }
             state.import = Some(ImportStatus { problem, retry_time: retry.map(Time), ..status });
             return Step { wake: retry, ..refuse(state, found) };
         }
@@ -169,16 +176,18 @@ enum Again {
 }
 
 /// Tries what was taken back again after a pause, for as long as the source holds it. What a person took back stays back
-/// until somebody approves it.
+/// until somebody approves it. What was lost, or put aside, before it became active is taken once more.
 fn taken_back(state: &mut State<'_>, wanted: &Wanted) -> Option<Again> {
     let content = state.import.as_ref()?.content_sha256.clone()?;
     let is_active = state.active.as_ref().is_none_or(|active| active.request_sha256.as_ref() == Some(&content));
     if is_active || !state.staged.is_empty() {
         return None;
     }
+    let was_active = state.previous.iter().any(|former| former.request_sha256.as_ref() == Some(&content));
     // What has expired is not tried again.
-    let rollback = state.rollback.clone().filter(|r| r.to.is_some() && r.reason != reason::NOTHING_NEWER)?;
-    if rollback::is_final(state, &rollback) {
+    let rollback = state.rollback.clone().filter(|r| r.to.is_some() && r.reason != reason::NOTHING_NEWER);
+    let Some(rollback) = rollback else { return (!was_active).then_some(Again::Take) };
+    if was_active && rollback::is_final(state, &rollback) {
         return None;
     }
     // Where nothing else is valid, there is no use in waiting.
@@ -194,8 +203,8 @@ fn taken_back(state: &mut State<'_>, wanted: &Wanted) -> Option<Again> {
     if state.world.learnt.activated.is_some() {
         return None;
     }
-    let again = rollback::again(state, &trigger, wanted).map(|step| Again::Step(Box::new(step)));
-    Some(again.unwrap_or(Again::Take))
+    let again = if was_active { rollback::again(state, &trigger, wanted) } else { None };
+    Some(again.map_or(Again::Take, |step| Again::Step(Box::new(step))))
 }
 
 /// Makes a revision of what was read; or writes the active one again, where it was lost.
@@ -338,10 +347,14 @@ fn begins(chain: &Chain, now: Timestamp) -> Option<Timestamp> {
 
 /// Digest of what is taken: key, chain and CA certificates.
 pub(super) fn content_digest(pair: &KeyPair) -> String {
-    let key = std::iter::once(pair.key.spki_sha256().to_string());
-    let chain = pair.chain.iter().map(|c| c.fingerprint.to_string());
+    digest(&pair.key, &pair.chain, &pair.ca)
+}
+
+fn digest(key: &PrivateKey, chain: &Chain, ca: &[Certificate]) -> String {
+    let key = std::iter::once(key.spki_sha256().to_string());
+    let chain = chain.iter().map(|c| c.fingerprint.to_string());
     // In `ca.crt`, the order means nothing.
-    let ca: BTreeSet<String> = pair.ca.iter().map(|c| format!("ca:{}", c.fingerprint)).collect();
+    let ca: BTreeSet<String> = ca.iter().map(|c| format!("ca:{}", c.fingerprint)).collect();
     Fingerprint::of(key.chain(chain).chain(ca).collect::<Vec<_>>().join("\n").as_bytes()).to_string()
 }
 

@@ -213,6 +213,7 @@ fn imported(state: &mut State<'_>, wanted: &Wanted, view: &world::ImportView) ->
     if !source.actions.is_empty() {
         return source;
     }
+    let waited = !state.staged.is_empty();
     match staged::step(state, wanted) {
         // A source that went bad is said, whatever waits.
         Some(staged) if staged.actions.is_empty() && source.stalled => {
@@ -224,6 +225,8 @@ fn imported(state: &mut State<'_>, wanted: &Wanted, view: &world::ImportView) ->
             let wake = [step.wake, source.wake].into_iter().flatten().min();
             Step { wake, ..step }
         }
+        // It was lost: perhaps the source has it still.
+        None if waited && state.staged.is_empty() => Step { wake: Some(state.soon(1)), ..source },
         None => {
             let said = source.situation.as_ref().map(|(_, message)| message.clone());
             let problem = said.unwrap_or_else(|| "the source holds no other certificate".to_owned());

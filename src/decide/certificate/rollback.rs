@@ -170,14 +170,18 @@ fn verdict(state: &State<'_>, active: &Revision) -> Option<(&'static str, String
     if let Some((d, why)) = judges.iter().find_map(|d| Some((d, d.rollout_failed.as_ref()?))) {
         return Some((reason::ROLLOUT_FAILED, format!("MailDomain {}: {why}", d.name)));
     }
-    let late = judges.into_iter().find(|d| {
-        let over = deadline(state, d).and_then(|deadline| activation.since.0.checked_add(deadline).ok());
-        !works(d, active) && over.is_some_and(|at| state.world.now >= at)
-    })?;
+    let is_over = |d: &Dependent| over(state, activation, d).is_some_and(|at| state.world.now >= at);
+    let late = judges.into_iter().find(|d| !works(d, active) && is_over(d))?;
     let deadline = deadline(state, late).unwrap_or(DEADLINE);
     let words = late.served_message.as_deref().unwrap_or("not every endpoint serves it");
     let message = format!("not served within {deadline:#} by MailDomain {}: {words}", late.name);
     Some((reason::NOT_SERVED, message))
+}
+
+/// Until when a MailDomain may take. What its workloads had to wait for, a window or a turn, is not counted.
+fn over(state: &State<'_>, activation: &ActivationStatus, dependent: &Dependent) -> Option<Timestamp> {
+    let since = dependent.begun.unwrap_or(activation.since.0).max(activation.since.0);
+    since.checked_add(deadline(state, dependent)?).ok()
 }
 
 fn deadline(state: &State<'_>, dependent: &Dependent) -> Option<SignedDuration> {
@@ -220,7 +224,7 @@ fn judged<'a>(state: &'a State<'_>, revision: &Revision) -> Option<&'a Activatio
 pub fn wake(state: &State<'_>) -> Option<Timestamp> {
     let activation = state.activation.as_ref()?;
     let judges = state.judges(activation);
-    judges.into_iter().filter_map(|d| activation.since.0.checked_add(deadline(state, d)?).ok()).min()
+    judges.into_iter().filter_map(|d| over(state, activation, d)).min()
 }
 
 impl State<'_> {

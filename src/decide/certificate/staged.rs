@@ -22,11 +22,7 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
         Located::Kept => {}
         Located::Ask(action) => return Some(Step::act(vec![action])),
         Located::Gone => {
-            state.lost(
-                &staged,
-                "it was staged, and cannot become active; another one is made when one is due or asked for",
-            );
-            state.forget_staged();
+            state.lost_before(&staged, "it was staged, and cannot become active");
             return None;
         }
     }
@@ -44,8 +40,7 @@ pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
     };
     let (content, origin) = (stored.content.clone(), stored.origin.clone());
     let Some(pair) = content.filter(|p| is_of(&staged, p)) else {
-        state.lost(&staged, "its Secret holds something else");
-        state.forget_staged();
+        state.lost_before(&staged, "its Secret holds something else");
         return None;
     };
     if judged.ask {
@@ -74,8 +69,9 @@ fn outdated(state: &State<'_>, staged: &Revision, wanted: &Wanted) -> bool {
     if state.world.now >= staged.not_after.0 {
         return true;
     }
-    // A way back leads to what once was wanted.
-    !rollback::is_way_back(staged) && checks::against(state, staged, wanted).is_some()
+    // A way back leads to what once was wanted, and whether what is imported fits is judged at its source.
+    let is_judged = rollback::is_way_back(staged) || state.spec.import.is_some();
+    !is_judged && checks::against(state, staged, wanted).is_some()
 }
 
 /// It waits. Without an active revision that is all there is to say.
@@ -127,6 +123,17 @@ impl State<'_> {
              that (the API server's audit log names them)"
         );
         self.find(finding::REVISION_LOST, &format!("revision {number}"), Some(message));
+    }
+
+    /// A staged revision is gone before it became active.
+    fn lost_before(&mut self, staged: &Revision, what: &str) {
+        let next = match self.spec.import {
+            Some(_) => "what the source holds is taken once more",
+            None => "another one is made when one is due or asked for",
+        };
+        self.lost(staged, &format!("{what}; {next}"));
+        self.lost_revision = self.lost_revision.max(Some(staged.revision));
+        self.forget_staged();
     }
 
     /// Makes a complete revision wait.

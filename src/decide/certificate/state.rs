@@ -71,6 +71,8 @@ pub struct State<'a> {
     pub preflight: preflight::Found,
     /// The revoke annotation that was acted upon last.
     pub revoke_seen: Option<String>,
+    /// The latest revision that was lost before it became active.
+    pub lost_revision: Option<i64>,
     /// The revocation that was asked for last.
     pub revocation: Option<Revocation>,
     /// What the Secret's outputs were made from.
@@ -108,6 +110,7 @@ impl<'a> State<'a> {
             import: status.import.filter(|_| world.object.spec.import.is_some()),
             preflight: preflight::Found::default(),
             revoke_seen: status.last_revoke_request,
+            lost_revision: status.lost_revision,
             revocation: status.revocation,
             outputs: status.outputs,
             repairs: status.repairs,
@@ -198,7 +201,7 @@ impl<'a> State<'a> {
         let previous = listed.unwrap_or(0);
         // A stored revision that never became active is gone on with, not made again.
         let stored = self.world.revisions.keys().next_back().copied().unwrap_or(0);
-        let used = active.max(previous);
+        let used = active.max(previous).max(self.lost_revision.unwrap_or(0));
         if stored > used { stored } else { used.saturating_add(1) }
     }
 

@@ -69,6 +69,7 @@ pub fn conclude(state: State<'_>, step: Step) -> Decision<Action, MailCertificat
         import: state.import,
         expiring,
         last_revoke_request: state.revoke_seen,
+        lost_revision: state.lost_revision,
         revocation: state.revocation,
         dependents: system::dependents(state.world),
         outputs: state.outputs,

@@ -20,8 +20,8 @@ const FRESH: SignedDuration = SignedDuration::from_secs(10);
 const KUBELET: SignedDuration = SignedDuration::from_mins(5);
 /// Longest pause between tries.
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_mins(10);
-/// A pod whose reload failed holds the others back until it has failed this often.
-const PATIENCE: i32 = 3;
+/// A pod whose reload failed holds the others back, and tells nothing against the certificate, until it has failed this often.
+pub const PATIENCE: i32 = 3;
 /// More would make the status too large.
 const MOST_PODS: usize = 100;
 /// Said of a pod whose reload went too far.
@@ -64,13 +64,13 @@ pub(super) fn look(
     let soon = later(world.now, SignedDuration::from_mins(1));
     let pods = match &view.pods {
         Pods::NotAsked => &Vec::new(),
-        Pods::Forbidden(why) => return InPlace::at_rest(RolloutState::Failed, Some(why.clone()), Some(soon)),
+        Pods::Forbidden(why) => return InPlace::at_rest(RolloutState::Blocked, Some(why.clone()), Some(soon)),
         Pods::Listed(pods) => pods,
     };
     if pods.len() > MOST_PODS {
         let message =
             format!("it has {} pods; at most {MOST_PODS} are reloaded in place: use reload.restart", pods.len());
-        return InPlace::at_rest(RolloutState::Failed, Some(message), None);
+        return InPlace::at_rest(RolloutState::Blocked, Some(message), None);
     }
     let since = before.and_then(|b| b.since.as_ref()).map_or(world.now, |t| t.0);
     let observed = world.object.status.as_ref().and_then(|s| s.observed_generation);
@@ -288,6 +288,9 @@ fn summary(
     }
     if let Some(Progress::Failed(message)) = progress {
         return (RolloutState::Failed, Some(message.clone()));
+    }
+    if let Some(Progress::Blocked(message)) = progress {
+        return (RolloutState::Blocked, Some(message.clone()));
     }
     if let Some(held) = held {
         return (RolloutState::Waiting, Some(held.to_owned()));

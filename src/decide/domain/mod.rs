@@ -5,6 +5,7 @@
 //! kept: a problem in the spec stops none of the steps that can be done without it.
 
 pub mod hold;
+pub mod in_place;
 pub mod method;
 pub mod names;
 pub mod pods;
@@ -18,7 +19,6 @@ pub mod world;
 mod certificate;
 pub mod fallback;
 mod farewell;
-mod in_place;
 mod probes;
 mod rollout;
 mod status;

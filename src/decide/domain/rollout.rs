@@ -110,6 +110,11 @@ impl<'a> Walk<'a, '_> {
             }
             WorkloadFound::Found(found) => self.found(view, found, &wanted, old, &mut status),
         }
+        let held = |state| [RolloutState::Waiting, RolloutState::Blocked].contains(&state);
+        if old.is_some_and(|old| held(old.state)) && !held(status.state) && status.since.is_some() {
+            // What it had to wait for does not count against it.
+            status.since = Some(Time(self.world.now));
+        }
         let rank = hold::rank(self.world, view);
         if status.state != RolloutState::RolledOut && self.before.is_none() {
             self.before = Some((rank, view.title()));
@@ -223,6 +228,7 @@ fn of_progress(progress: &Progress) -> (RolloutState, Option<String>) {
     match progress {
         Progress::RolledOut => (RolloutState::RolledOut, None),
         Progress::RollingOut(message) => (RolloutState::RollingOut, Some(message.clone())),
+        Progress::Blocked(message) => (RolloutState::Blocked, Some(message.clone())),
         Progress::Failed(message) => (RolloutState::Failed, Some(message.clone())),
     }
 }
@@ -245,7 +251,7 @@ pub(super) fn templates(world: &World) -> String {
     let one = |view: &WorkloadView| match &view.found {
         WorkloadFound::NotFound => format!("{}:", view.title()),
         WorkloadFound::Found(found) => {
-            let by_hand = if matches!(found.progress, Progress::Failed(_)) { "!" } else { "" };
+            let by_hand = if matches!(found.progress, Progress::Failed(_) | Progress::Blocked(_)) { "!" } else { "" };
             let annotation = found.annotation.as_deref().unwrap_or_default();
             format!("{}:{}:{annotation}{by_hand}:{}", view.title(), found.template, reloaded(&view.title()))
         }
@@ -267,14 +273,14 @@ pub(super) fn rolled_out(world: &World, certificate: &Certificate<'_>, states: &
         return Said::new(State::Unknown, reason::CERTIFICATE_NOT_READY, message);
     };
     let order = [
-        (RolloutState::NotFound, reason::WORKLOAD_NOT_FOUND),
-        (RolloutState::Failed, reason::ROLLOUT_FAILED),
-        (RolloutState::RollingOut, reason::ROLLING_OUT),
-        (RolloutState::Waiting, reason::ROLLOUT_WAITING),
+        (&[RolloutState::NotFound][..], reason::WORKLOAD_NOT_FOUND),
+        (&[RolloutState::Failed, RolloutState::Blocked], reason::ROLLOUT_FAILED),
+        (&[RolloutState::RollingOut], reason::ROLLING_OUT),
+        (&[RolloutState::Waiting], reason::ROLLOUT_WAITING),
     ];
-    for (state, word) in order {
+    for (such, word) in order {
         let one = |s: &WorkloadStatus| format!("{}: {}", s.workload, s.message.as_deref().unwrap_or_default());
-        let such: Vec<String> = states.iter().filter(|s| s.state == state).map(one).collect();
+        let such: Vec<String> = states.iter().filter(|s| such.contains(&s.state)).map(one).collect();
         if !such.is_empty() {
             return Said::new(State::False, word, first_three(&such, "; "));
         }

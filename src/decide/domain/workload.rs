@@ -150,7 +150,7 @@ fn deployment(object: &Deployment) -> Progress {
     }
     let replaced = updated >= wanted && all <= updated;
     if spec.paused == Some(true) && !replaced {
-        return Progress::Failed("it is paused; resume it (kubectl rollout resume)".to_owned());
+        return Progress::Blocked("it is paused; resume it (kubectl rollout resume)".to_owned());
     }
     Progress::RollingOut(match replaced {
         true => format!("{available} of {updated} updated pods are available"),
@@ -186,7 +186,7 @@ fn stateful_set(object: &StatefulSet) -> Progress {
         return Progress::RolledOut;
     }
     if partition > 0 && updated >= wanted - partition {
-        return Progress::Failed(format!(
+        return Progress::Blocked(format!(
             "its partition {partition} keeps {} of {wanted} pods on the old template; \
              set spec.updateStrategy.rollingUpdate.partition to 0",
             wanted - updated
@@ -217,7 +217,7 @@ fn daemon_set(object: &DaemonSet) -> Progress {
 }
 
 fn on_delete() -> Progress {
-    Progress::Failed(
+    Progress::Blocked(
         "its update strategy is OnDelete: delete its pods yourself, or set the strategy to RollingUpdate".to_owned(),
     )
 }

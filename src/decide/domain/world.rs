@@ -224,7 +224,9 @@ pub enum Progress {
     RolledOut,
     /// Pods are being replaced.
     RollingOut(String),
-    /// It takes a person. The text says why and what to do.
+    /// It takes a person, whatever the certificate. The text says why and what to do.
+    Blocked(String),
+    /// Its pods do not become available.
     Failed(String),
 }
 

@@ -228,6 +228,65 @@ fn what_a_person_took_back_stays_back_until_it_is_approved() {
     assert_eq!(bench.active().revision, 2);
 }
 
+/// With another certificate in the source that waits for approval.
+fn waiting() -> (Bench, Arc<CaKeyPair>, Files) {
+    let (mut bench, authority, _) = served();
+    bench.edit(|s| s.options.activation.mode = ActivationMode::Manual);
+    let newer = usual(&bench, &authority);
+    bench.put(&newer, &authority);
+    bench.settle();
+    assert_eq!(bench.status().staged[0].revision, 2);
+    (bench, authority, newer)
+}
+
+#[test]
+fn what_was_lost_while_it_waited_is_taken_from_the_source_once_more() {
+    let (mut bench, _, newer) = waiting();
+    bench.annotate(keys::APPROVE, "2");
+    // Before the operator has seen the approval.
+    bench.revisions.remove(&2).unwrap();
+    bench.settle();
+    let status = bench.status();
+    assert_eq!((status.staged[0].revision, status.gates.len()), (3, 1), "nobody has approved this one");
+    assert_eq!(status.staged[0].fingerprint_sha256, newer.leaf.fingerprint.to_string());
+    bench.annotate(keys::APPROVE, "3");
+    bench.settle();
+    assert_eq!(bench.active().fingerprint_sha256, newer.leaf.fingerprint.to_string());
+}
+
+#[test]
+fn names_that_come_and_go_leave_what_waits_in_place() {
+    let (mut bench, _, newer) = waiting();
+    bench.edit(|s| s.dns_names.push("else.example.com".to_owned()));
+    bench.settle();
+    bench.edit(|s| s.dns_names.truncate(1));
+    bench.settle();
+    assert_eq!(bench.status().staged[0].fingerprint_sha256, newer.leaf.fingerprint.to_string());
+}
+
+#[test]
+fn what_waits_is_put_aside_by_a_way_back_and_had_again_in_its_time() {
+    let (mut bench, authority, _) = served();
+    let newer = usual(&bench, &authority);
+    bench.put(&newer, &authority);
+    bench.settle();
+    serve(&mut bench);
+    bench.edit(|s| s.options.activation.mode = ActivationMode::Manual);
+    let third = usual(&bench, &authority);
+    bench.put(&third, &authority);
+    bench.settle();
+    assert_eq!((bench.active().revision, bench.status().staged[0].revision), (2, 3));
+    bench.annotate(keys::ROLLBACK, "1");
+    bench.settle();
+    serve(&mut bench);
+    bench.settle();
+    assert_eq!((bench.active().revision, bench.status().staged), (1, Vec::new()));
+    assert_eq!(bench.condition("Issuing").1, "RolledBack");
+    bench.now = bench.status().rollback.unwrap().retry_time.unwrap().0;
+    bench.settle();
+    assert_eq!(bench.status().staged[0].fingerprint_sha256, third.leaf.fingerprint.to_string());
+}
+
 #[test]
 fn interrupted_anywhere_on_the_way_back_and_again_it_comes_to_the_same_end() {
     for step in 0..8 {

@@ -8,6 +8,7 @@ mod challenges;
 mod changes;
 mod crash;
 mod dane;
+mod dependents;
 mod expiry;
 mod fake_ca;
 mod fake_source;

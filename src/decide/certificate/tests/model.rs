@@ -83,6 +83,7 @@ impl Model {
         dependent.served = [served.clone()].into();
         (dependent.all_served, dependent.speaks_of) = (Some(served), Some(active));
         (dependent.rollout_failed, dependent.served_message) = (None, None);
+        (dependent.waits, dependent.rolled_out) = (false, true);
     }
 
     fn dns_seen(&mut self) {
@@ -170,6 +171,18 @@ impl Model {
                 if let Some((_, secret)) = oldest.and_then(|n| self.bench.revisions.remove(&n)) {
                     self.deleted.extend(secret.key.ok().map(|k| k.spki_sha256().to_string()));
                 }
+            }
+            Event::LoseStaged => {
+                let staged = self.bench.status().staged.first().map(|r| r.revision);
+                if let Some((_, secret)) = staged.and_then(|n| self.bench.revisions.remove(&n)) {
+                    self.deleted.extend(secret.key.ok().map(|k| k.spki_sha256().to_string()));
+                }
+            }
+            Event::Waits(yes) => {
+                let (now, active) = (self.bench.now, self.bench.active().fingerprint_sha256);
+                let dependent = &mut self.bench.dependents[0];
+                (dependent.waits, dependent.rolled_out, dependent.speaks_of) = (*yes, false, Some(active));
+                dependent.begun = (!yes).then_some(now);
             }
             Event::DamageSecret if self.bench.secret.is_none() => {}
             Event::DamageSecret => {

@@ -34,6 +34,10 @@ pub enum Event {
     /// No certificate is to be had, or there is one again.
     IssuerFails(bool),
     LoseRevision,
+    /// Somebody deletes what waits.
+    LoseStaged,
+    /// Workloads wait for their window, or it has come.
+    Waits(bool),
     DamageSecret,
 }
 
@@ -66,6 +70,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::OtherSource),
         2 => any::<bool>().prop_map(Event::IssuerFails),
         1 => Just(Event::LoseRevision),
+        1 => Just(Event::LoseStaged),
+        2 => any::<bool>().prop_map(Event::Waits),
         1 => Just(Event::DamageSecret),
     ]
 }

@@ -208,6 +208,40 @@ fn workloads_that_wait_for_their_window_are_not_late() {
     bench.dependents[0].waits = true;
     bench.settle_after(days(1));
     assert_eq!(bench.active().revision, 2);
+    // Then its time has come, and it has a whole deadline for it.
+    let dependent = &mut bench.dependents[0];
+    (dependent.waits, dependent.rolled_out, dependent.begun) = (false, false, Some(bench.now));
+    bench.settle_after(secs(3500));
+    assert_eq!(bench.active().revision, 2);
+    bench.settle_after(secs(100));
+    assert_eq!(bench.active().revision, 1);
+}
+
+#[test]
+fn without_history_what_was_taken_back_is_known_and_not_made_active_again() {
+    let mut bench = served();
+    bench.edit(|s| {
+        s.options.history.revisions = 0;
+        s.dns_names.push("imap.example.com".to_owned());
+    });
+    bench.settle();
+    bench.dependents[0].speaks_of = Some(bench.active().fingerprint_sha256);
+    bench.dependents[0].rollout_failed = Some("Deployment/postfix: no".to_owned());
+    bench.settle();
+    serve(&mut bench);
+    bench.settle();
+    let failed = bench.status().previous;
+    assert_eq!((bench.active().revision, failed.len(), failed[0].state), (1, 1, Some(RevisionState::Failed)));
+    bench.annotate(keys::APPROVE, "2");
+    bench.settle();
+    assert_eq!(bench.active().revision, 2, "it can be tried once more");
+    serve(&mut bench);
+    bench.settle();
+    bench.annotate(keys::ROLLBACK, "previous");
+    bench.settle();
+    serve(&mut bench);
+    bench.settle();
+    assert_eq!(bench.active().revision, 2, "where nothing is kept there is no way back once it works");
 }
 
 #[test]

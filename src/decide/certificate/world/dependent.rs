@@ -6,9 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::MailDomain;
-use crate::api::domain::{EndpointStatus, EndpointVerdict, RolloutState};
+use crate::api::domain::{EndpointStatus, EndpointVerdict, PodReloadState, RolloutState, WorkloadStatus};
 use crate::api::reasons::condition;
 use crate::decide::conditions;
+use crate::decide::domain::in_place;
 
 /// A MailDomain that uses the certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,8 +30,10 @@ pub struct Dependent {
     pub reloads: bool,
     /// Whether those run with the certificate that the status speaks of.
     pub rolled_out: bool,
-    /// Whether they wait for their own window or turn: they are not late.
+    /// Whether what is left of them waits for its window, its turn or a person: they are not late.
     pub waits: bool,
+    /// When the last of them began to take the certificate up.
+    pub begun: Option<Timestamp>,
     /// Fingerprints of leaves that any endpoint serves.
     pub served: BTreeSet<String>,
     /// The fingerprint that every endpoint serves.
@@ -41,8 +44,6 @@ pub struct Dependent {
     pub speaks_of: Option<String>,
     /// Why its rollout failed.
     pub rollout_failed: Option<String>,
-    /// Since when endpoints do not serve what they should.
-    pub failing_since: Option<Timestamp>,
 }
 
 impl Dependent {
@@ -57,7 +58,11 @@ impl Dependent {
         let all_served = served.first().filter(|_| served.len() == 1 && all_answered).cloned();
         let is_false = |type_: &str| conditions::find(&status.conditions, type_).filter(|c| c.status == "False");
         let failing = is_false(condition::SERVED);
-        let failed = status.workloads.iter().find(|w| w.state == RolloutState::Failed);
+        let failed = status.workloads.iter().find(|w| w.state == RolloutState::Failed && is_given_up(w));
+        let held = |w: &&WorkloadStatus| [RolloutState::Waiting, RolloutState::Blocked].contains(&w.state);
+        let mut left = status.workloads.iter().filter(|w| w.state != RolloutState::RolledOut).peekable();
+        let waits = left.peek().is_some() && left.all(|w| held(&w));
+        let begun = status.workloads.iter().filter(|w| !held(w)).filter_map(|w| Some(w.since.as_ref()?.0)).max();
         let tlsa = status.dns.as_ref().and_then(|d| d.tlsa.as_ref());
         let set = |list: Option<&Vec<String>>| list.into_iter().flatten().cloned().collect();
         Self {
@@ -75,8 +80,14 @@ impl Dependent {
             speaks_of: status.certificate.as_ref().and_then(|c| c.fingerprint_sha256.clone()),
             rollout_failed: failed
                 .map(|w| format!("{}: {}", w.workload, w.message.as_deref().unwrap_or("its pods are not available"))),
-            failing_since: failing.map(|c| c.last_transition_time.0),
-            waits: status.workloads.iter().any(|w| w.state == RolloutState::Waiting),
+            waits,
+            begun,
         }
     }
+}
+
+/// A reload that failed is tried again a few times before that says anything about the certificate.
+fn is_given_up(workload: &WorkloadStatus) -> bool {
+    let mut failing = workload.pods.iter().filter(|p| p.state == PodReloadState::Failed).peekable();
+    failing.peek().is_none() || failing.any(|p| p.failures >= in_place::PATIENCE)
 }

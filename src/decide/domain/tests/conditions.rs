@@ -251,7 +251,7 @@ fn an_invalid_spec_stops_nothing_that_works() {
 #[test]
 fn workloads_that_do_not_come_up() {
     let active = print(&SECOND);
-    let failed = workload("failed", Some(&active), Progress::Failed("it is paused".to_owned()));
+    let failed = workload("failed", Some(&active), Progress::Blocked("it is paused".to_owned()));
     let rolling = workload("rolling", Some(&active), Progress::RollingOut("1 of 2 pods are updated".to_owned()));
     let gone = WorkloadView::not_found(WorkloadKind::StatefulSet, "gone");
     let all = [rolling, failed, gone];

@@ -265,10 +265,10 @@ fn what_cannot_be_told_from_the_pod_is_asked_for() {
     }
     let mut world = postfix(&["a"]);
     world.workloads[0].pods = Pods::Forbidden("set the chart value reload.exec.enabled".to_owned());
-    assert_eq!(told(&decide(&world).status), "Failed: set the chart value reload.exec.enabled");
+    assert_eq!(told(&decide(&world).status), "Blocked: set the chart value reload.exec.enabled");
     let names: Vec<String> = (0..101).map(|i| format!("p{i}")).collect();
     let many = postfix(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let words = "Failed: it has 101 pods; at most 100 are reloaded in place: use reload.restart";
+    let words = "Blocked: it has 101 pods; at most 100 are reloaded in place: use reload.restart";
     assert_eq!(told(&decide(&many).status), words);
 }
 

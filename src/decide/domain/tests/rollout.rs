@@ -2,7 +2,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use serde_json::{Value, json};
 
 use super::fixtures::*;
-use crate::api::domain::WorkloadKind;
+use crate::api::domain::{RolloutState, WorkloadKind};
 use crate::decide::domain::decide;
 use crate::decide::domain::world::{Action, Progress, WorkloadFound, WorkloadView, World};
 
@@ -28,6 +28,10 @@ fn rolling(text: &str) -> Progress {
 
 fn failed(text: &str) -> Progress {
     Progress::Failed(text.to_owned())
+}
+
+fn blocked(text: &str) -> Progress {
+    Progress::Blocked(text.to_owned())
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn deployments() {
         (
             json!({"paused": true}),
             json!({"observedGeneration": 4, "replicas": 1, "availableReplicas": 1}),
-            failed("it is paused; resume it (kubectl rollout resume)"),
+            blocked("it is paused; resume it (kubectl rollout resume)"),
         ),
     ] {
         let object: Deployment = serde_json::from_value(object(spec, status.clone())).unwrap();
@@ -97,9 +101,9 @@ fn stateful_sets() {
         (json!({"replicas": 3}), at(1, 2, "b"), rolling("2 of 3 pods are ready")),
         (json!({"replicas": 0}), json!({"observedGeneration": 4, "replicas": 0}), Progress::RolledOut),
         (partitioned.clone(), at(0, 3, "b"), rolling("0 of 3 pods are updated")),
-        (partitioned.clone(), at(1, 3, "b"), failed(partition)),
+        (partitioned.clone(), at(1, 3, "b"), blocked(partition)),
         (partitioned, at(3, 3, "a"), Progress::RolledOut),
-        (by_hand.clone(), at(2, 3, "b"), failed(on_delete)),
+        (by_hand.clone(), at(2, 3, "b"), blocked(on_delete)),
         (by_hand, at(3, 3, "b"), Progress::RolledOut),
     ] {
         let object: StatefulSet = serde_json::from_value(object(spec, status.clone())).unwrap();
@@ -118,7 +122,7 @@ fn daemon_sets() {
         (json!({}), at(3, 3), Progress::RolledOut),
         (json!({}), at(1, 3), rolling("1 of 3 pods are updated")),
         (json!({}), at(3, 1), rolling("1 of 3 pods are available")),
-        (json!({"updateStrategy": {"type": "OnDelete"}}), at(1, 3), failed(on_delete)),
+        (json!({"updateStrategy": {"type": "OnDelete"}}), at(1, 3), blocked(on_delete)),
     ] {
         let object: DaemonSet = serde_json::from_value(object(spec, status.clone())).unwrap();
         assert_eq!(progress(WorkloadView::of_daemon_set(&object)), wanted, "{status}");
@@ -187,4 +191,27 @@ fn one_restart_in_a_pass_even_when_somebody_undoes_it() {
     world.workloads = vec![workload("postfix", None, Progress::RolledOut)];
     world.learn(crate::decide::domain::Fact::Rolled(workload("postfix", None, Progress::RolledOut)));
     assert_eq!(rolls(&world), []);
+}
+
+#[test]
+fn what_a_workload_had_to_wait_for_does_not_count_as_its_time() {
+    let mut world = world(domain(json!({"rollout": {"windows": [{"cron": "0 2 * * *", "duration": "1h"}]}})));
+    change(&mut world, |c| c.status.as_mut().unwrap().previous[0].not_after.0 = NOW + hours(1000));
+    world.workloads = vec![workload("postfix", Some(&print(&FIRST)), Progress::RolledOut)];
+    let mut since = |progress: Progress, annotation: &str, at: i64| {
+        world.now = NOW + hours(at);
+        world.workloads = vec![workload("postfix", Some(annotation), progress)];
+        let status = decide(&world).status;
+        std::sync::Arc::make_mut(&mut world.object).status = Some(status.clone());
+        let one = &status.workloads[0];
+        (one.state, one.since.as_ref().map(|t| t.0))
+    };
+    let (old, new) = (print(&FIRST), print(&SECOND));
+    assert_eq!(since(Progress::RolledOut, &old, 0), (RolloutState::Waiting, Some(NOW)));
+    assert_eq!(since(Progress::RolledOut, &old, 1), (RolloutState::Waiting, Some(NOW)), "nothing is written meanwhile");
+    assert_eq!(since(Progress::RolledOut, &old, 2), (RolloutState::RollingOut, Some(NOW + hours(2))));
+    assert_eq!(since(rolling("0 of 1"), &new, 3), (RolloutState::RollingOut, Some(NOW + hours(2))));
+    assert_eq!(since(blocked("it is paused"), &new, 4), (RolloutState::Blocked, Some(NOW + hours(2))));
+    assert_eq!(since(rolling("0 of 1"), &new, 5), (RolloutState::RollingOut, Some(NOW + hours(5))));
+    assert_eq!(since(Progress::RolledOut, &new, 6), (RolloutState::RolledOut, Some(NOW + hours(5))));
 }
