@@ -484,9 +484,9 @@ words! {
     FORBIDDEN = "Forbidden",
     /// A certificate of a source is not that of a CA and is left out.
     NOT_A_CA = "NotACA",
-    /// An own anchor has expired and is left out.
+    /// An anchor has expired and is left out.
     ANCHOR_EXPIRED = "AnchorExpired",
-    /// An own anchor expires within 30 days.
+    /// An own anchor expires soon: told 30, 14, 7, 3 and 1 days before.
     ANCHOR_EXPIRES_SOON = "AnchorExpiresSoon",
     /// An own anchor is a root that Mozilla has removed.
     REMOVED_BY_MOZILLA = "RemovedByMozilla",

@@ -106,8 +106,14 @@ fn a_disabled_certificate_goes_and_comes_back_without_a_gap() {
     assert!(message(&domain, "Ready").ends_with("until then MailCertificate mail serves on"), "{domain:#}");
     assert_eq!(domain["status"]["certificate"]["name"], "mail");
 
-    // With one, its copy takes the Secret over, and the own certificate goes with every key.
+    // Nor is it with one that lacks a file which pods may read.
     system_certificate(&scene, "system");
+    let domain = wait_condition(kube, &at, "Ready", "False", "CopyPending");
+    assert!(message(&domain, "Ready").starts_with("the Secret mail-tls has bluemind.pem, which a copy"), "{domain:#}");
+    let own = data(&secret(&scene, "mail-tls"))["bluemind.pem"].clone();
+
+    // Then its copy takes the Secret over, and the own certificate goes with every key.
+    kube.patch(&scene.at_certificate("system"), &json!({"spec": {"outputs": {"bluemind": true}}})).unwrap();
     let domain = wait_copied(&scene, &at, "system");
     let system = wait_ready(kube, &scene.at_certificate("system"));
     let certificate = &domain["status"]["certificate"];
@@ -116,7 +122,8 @@ fn a_disabled_certificate_goes_and_comes_back_without_a_gap() {
     let left: String = kube.list_in("secrets", &scene.ns).iter().map(|s| s["data"].to_string()).collect();
     assert!(keys.iter().all(|key| !left.contains(key)), "a key of the own certificate is left");
     let copy = secret(&scene, "mail-tls");
-    assert!(copy["metadata"]["ownerReferences"].is_null() && copy["data"]["bluemind.pem"].is_null(), "{copy:#}");
+    assert!(copy["metadata"]["ownerReferences"].is_null(), "{copy:#}");
+    assert_ne!(data(&copy)["bluemind.pem"], own, "that of the system certificate");
     assert_eq!(copy["metadata"]["annotations"]["mailcert.dev/copy-of"], "system");
     let fingerprint = &system["status"]["active"]["fingerprintSHA256"];
     let rolled = kube.get(&Path::new("deployments.apps", &scene.ns, "mail")).unwrap();

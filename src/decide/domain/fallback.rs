@@ -12,6 +12,7 @@ use kube::ResourceExt;
 
 use crate::api::certificate::MailCertificate;
 use crate::api::domain::{CopyStatus, MailDomain};
+use crate::api::keys;
 use crate::api::reasons::{condition, domain as reason};
 use crate::decide::conditions::{State, find};
 
@@ -86,11 +87,36 @@ impl Fallback {
         }
     }
 
+    /// Files that pods may read and that a copy of the system certificate would not have.
+    fn missing(&self) -> Vec<&'static str> {
+        let (Some(own), Some(system)) = (&self.own, &self.system) else { return Vec::new() };
+        let (own, has) = (files(own), files(system));
+        // What its spec has asked for since is not in its Secret yet.
+        let is_seen = system.status.as_ref().and_then(|s| s.observed_generation) == system.metadata.generation;
+        own.into_iter().filter(|file| !is_seen || !has.contains(file)).collect()
+    }
+
     /// The system certificate, if it can serve now.
     fn serving(&self, now: Timestamp) -> Option<&MailCertificate> {
         let active = |c: &MailCertificate| c.status.as_ref().and_then(|s| s.active.clone());
         self.system.as_deref().filter(|c| active(c).is_some_and(|r| r.not_before.0 <= now && now <= r.not_after.0))
     }
+}
+
+/// The further files that a certificate's Secret has.
+fn files(certificate: &MailCertificate) -> Vec<&'static str> {
+    let outputs = &certificate.spec.options.outputs;
+    let stores = outputs.pkcs12.as_ref();
+    [
+        (keys::TLS_DER, outputs.der),
+        (keys::KEY_DER, outputs.der),
+        (keys::BLUEMIND, outputs.bluemind),
+        (keys::KEYSTORE, stores.is_some()),
+        (keys::TRUSTSTORE, stores.is_some_and(|p| p.truststore)),
+    ]
+    .into_iter()
+    .filter_map(|(file, is_there)| is_there.then_some(file))
+    .collect()
 }
 
 /// What there is to do: the copy, and once it is in place what it makes superfluous.
@@ -105,6 +131,8 @@ pub(super) fn actions(world: &World) -> Vec<Action> {
         over: over.map(str::to_owned),
     };
     match &fallback.copy {
+        // Pods would be without them.
+        CopyView::Absent { .. } | CopyView::Stale { .. } if !fallback.missing().is_empty() => Vec::new(),
         // What a certificate of its own is about to fill needs no copy.
         CopyView::Absent { .. } if fallback.is_ending => Vec::new(),
         CopyView::Absent { source } => vec![copy(source, None)],
@@ -139,6 +167,17 @@ pub(super) fn trouble(world: &World) -> Option<Said> {
     if let CopyView::Foreign(why) = &fallback.copy {
         let message = format!("{why}{serves}");
         return Some(Said::new(State::False, reason::SECRET_CONFLICT, message).stalled_if(true));
+    }
+    let missing = fallback.missing();
+    if !missing.is_empty() {
+        let message = format!(
+            "the Secret {} has {}, which a copy of the system certificate would not have: give MailCertificate {} the same \
+             spec.outputs, or, where nothing reads these files, take them out of spec.outputs of the own one first{serves}",
+            fallback.secret,
+            missing.join(", "),
+            system.name_any(),
+        );
+        return Some(Said::new(State::False, reason::COPY_PENDING, message).stalled_if(true));
     }
     let conditions = system.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let words = match find(conditions, condition::READY) {

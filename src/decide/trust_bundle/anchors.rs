@@ -7,9 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::world::{SourceView, World};
-use crate::api::certificate::Finding;
+use crate::api::certificate::{Finding, Watched, WatchedKind};
 use crate::api::reasons::trust_bundle as reason;
 use crate::api::trust_bundle::{AnchorCounts, OwnAnchor};
+use crate::decide::expiry;
 use crate::pki::{Certificate, Chain, Fingerprint, PemLimits, mozilla_certificates, removed_root};
 
 /// Own anchors that a bundle may have: they stand in the status as well.
@@ -18,8 +19,6 @@ pub const MOST_OWN: usize = 100;
 pub const SOURCE: PemLimits = PemLimits { text_bytes: 330 * 1024, certificate_bytes: 36 * 1024, certificates: 500 };
 /// Of a bundle with its trust store, below what a ConfigMap holds (1 MiB). A trust store is smaller than the PEM text.
 const LARGEST: usize = 500 * 1024;
-/// An own anchor that expires within that time is reported.
-pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The anchors of a bundle.
 #[derive(Clone, Debug, Default)]
@@ -169,7 +168,7 @@ impl Reading {
 
     fn finish(mut self, with_mozilla: bool) -> Bundle {
         let own = std::mem::take(&mut self.own);
-        let mozilla = if with_mozilla { mozilla_certificates() } else { &[] };
+        let mozilla: Vec<&Certificate> = if with_mozilla { self.mozilla() } else { Vec::new() };
         let roots: BTreeSet<Fingerprint> = mozilla.iter().map(|c| c.fingerprint).collect();
         for anchor in own.values() {
             self.judge(anchor);
@@ -184,7 +183,7 @@ impl Reading {
             own: count(only_own.len()),
             retained: count(only_own.iter().filter(|o| o.gone_since.is_some()).count()),
         };
-        out.certificates = only_own.iter().map(|o| o.certificate.clone()).chain(mozilla.iter().cloned()).collect();
+        out.certificates = only_own.iter().map(|o| o.certificate.clone()).chain(mozilla.into_iter().cloned()).collect();
         out.own = own.values().map(told).collect();
         out.findings.sort();
         out.findings.dedup();
@@ -192,18 +191,38 @@ impl Reading {
         out
     }
 
+    /// Mozilla's roots that have not expired.
+    fn mozilla(&mut self) -> Vec<&'static Certificate> {
+        let (valid, over): (Vec<_>, Vec<_>) = mozilla_certificates().iter().partition(|c| self.now <= c.not_after);
+        for root in over {
+            let message = format!(
+                "Mozilla's root {} expired at {} and is left out: a newer release of mailcert has today's roots",
+                root.label(),
+                root.not_after
+            );
+            self.find(reason::ANCHOR_EXPIRED, about(root), message);
+        }
+        valid.iter().map(|root| after(root.not_after)).min().into_iter().for_each(|at| self.wake(at));
+        valid
+    }
+
     /// What there is to say about an own anchor that is in the bundle.
     fn judge(&mut self, anchor: &Own) {
         let certificate = &anchor.certificate;
         let label = certificate.label();
         let ends = certificate.not_after;
-        let soon = ends.checked_sub(SOON).unwrap_or(ends);
-        self.wake(soon);
-        self.wake(ends.checked_add(SignedDuration::from_secs(1)).unwrap_or(ends));
-        if self.now >= soon {
-            let message =
-                format!("{label} expires at {ends}: have its CA give another one, and add that to the source now");
-            self.find(reason::ANCHOR_EXPIRES_SOON, about(certificate), message);
+        let watched = Watched {
+            kind: WatchedKind::Anchor,
+            subject: certificate.subject.clone(),
+            not_before: Time(certificate.not_before),
+            not_after: Time(ends),
+        };
+        // At its end it goes.
+        expiry::next(&watched, &[], self.now).filter(|at| *at < ends).into_iter().for_each(|at| self.wake(at));
+        self.wake(after(ends));
+        if let Some(expiring) = expiry::warning(&watched, &[], self.now) {
+            let advice = "have its CA give another one, and add that to the source now";
+            self.find(reason::ANCHOR_EXPIRES_SOON, about(certificate), expiry::message(&expiring, advice));
         }
         if let Some(removed) = removed_root(&certificate.fingerprint) {
             let message = format!(
@@ -214,6 +233,11 @@ impl Reading {
             self.find(reason::REMOVED_BY_MOZILLA, about(certificate), message);
         }
     }
+}
+
+/// The first moment at which what ends then is over.
+fn after(end: Timestamp) -> Timestamp {
+    end.checked_add(SignedDuration::from_secs(1)).unwrap_or(end)
 }
 
 fn about(certificate: &Certificate) -> String {

@@ -19,7 +19,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use self::world::{Content, StoreWanted, TargetContent, TargetFound, TargetView};
-use crate::api::certificate::DeletionPolicy;
+use crate::api::certificate::{DeletionPolicy, Finding};
+use crate::api::reasons::{condition, trust_bundle as reason};
 use crate::api::{keys, trust_bundle::MailTrustBundleStatus};
 use crate::decide::Decision;
 use crate::decide::events::{self, Note};
@@ -48,16 +49,19 @@ pub fn decide(world: &World) -> Decision<Action, MailTrustBundleStatus> {
 /// The Events that tell of a change of status.
 pub fn notes(old: &MailTrustBundleStatus, new: &MailTrustBundleStatus) -> Vec<Note> {
     let mut notes = events::of_conditions(&old.conditions, &new.conditions);
-    let is_new = |f: &&crate::api::certificate::Finding| {
-        !old.findings.iter().any(|o| o.reason == f.reason && o.about == f.about)
-            && !notes.iter().any(|n| n.reason == f.reason)
+    // Each threshold before an anchor ends is told once, in place of the condition.
+    notes.retain(|n| n.action != condition::RENEWAL_OVERDUE);
+    let is_new = |f: &&Finding| {
+        let same = |o: &&Finding| o.reason == f.reason && o.about == f.about;
+        let known = old.findings.iter().find(same).is_some_and(|o| o.reason != reason::ANCHOR_EXPIRES_SOON || o == *f);
+        !known && !notes.iter().any(|n| n.reason == f.reason)
     };
     let found: Vec<Note> = new
         .findings
         .iter()
         .filter(is_new)
         .map(|f| Note {
-            warning: f.reason != crate::api::reasons::trust_bundle::ANCHOR_RETAINED,
+            warning: f.reason != reason::ANCHOR_RETAINED,
             reason: f.reason.clone(),
             action: "Check".to_owned(),
             message: f.message.clone(),

@@ -21,6 +21,15 @@ pub(super) fn status(world: &World, bundle: &Bundle, edition: &Edition) -> MailT
         }
         None => conditions.set(condition::READY, State::True, reason::READY, &said(world, bundle, edition)),
     }
+    let ending = || bundle.findings.iter().filter(|f| f.reason == reason::ANCHOR_EXPIRES_SOON);
+    if let Some(first) = ending().next() {
+        let more = match ending().count() {
+            1 => String::new(),
+            n => format!(" (and {} more: see status.findings)", n - 1),
+        };
+        let message = format!("{}{more}", first.message);
+        conditions.set(condition::RENEWAL_OVERDUE, State::True, reason::ANCHOR_EXPIRES_SOON, &message);
+    }
     if bundle.refused.is_some() || world.forbidden.is_some() {
         // What the ConfigMaps hold is what was put together last.
         return MailTrustBundleStatus {

@@ -64,6 +64,28 @@ fn told(actions: &[Action]) -> Vec<String> {
 }
 
 #[test]
+fn files_that_the_copy_would_lack_are_not_taken_from_pods() {
+    let mut fallback = disabled();
+    Arc::make_mut(fallback.own.as_mut().unwrap()).spec.options.outputs.bluemind = true;
+    let decision = decide(&world_of(fallback.clone()));
+    assert!(!decision.actions.iter().any(|a| matches!(a, Action::CopySystem { .. })), "{:?}", decision.actions);
+    let words = "False CopyPending: the Secret example-com-tls has bluemind.pem, which a copy of the system certificate would \
+                 not have: give MailCertificate system the same spec.outputs, or, where nothing reads these files, take them \
+                 out of spec.outputs of the own one first; until then MailCertificate example-com serves on";
+    assert_eq!(said(&decision.status, "Ready"), words);
+    let system = Arc::make_mut(fallback.system.as_mut().unwrap());
+    system.spec.options.outputs.bluemind = true;
+    (system.metadata.generation, system.status.as_mut().unwrap().observed_generation) = (Some(2), Some(1));
+    let copies = |fallback: &Fallback| {
+        decide(&world_of(fallback.clone())).actions.iter().any(|a| matches!(a, Action::CopySystem { .. }))
+    };
+    assert!(!copies(&fallback), "its Secret does not have it yet");
+    let system = Arc::make_mut(fallback.system.as_mut().unwrap());
+    system.status.as_mut().unwrap().observed_generation = Some(2);
+    assert!(copies(&fallback));
+}
+
+#[test]
 fn the_copy_comes_first_then_the_own_certificate_goes_then_pods_are_restarted() {
     let mut world = world_of(disabled());
     let first = decide(&world);

@@ -80,9 +80,28 @@ fn an_anchor_is_reported_before_it_expires_and_goes_when_it_does() {
     assert_eq!(decide(&next(&world, &status, days(0))).wake.unwrap().to_string(), "2026-12-02T00:00:00Z");
     let mut soon = next(&world, &status, days(190));
     let (done, status) = pass(&mut soon);
-    let words = "AnchorExpiresSoon: CN=Ends expires at 2027-01-01T00:00:00Z: have its CA give another one, and add that to the \
-                 source now";
-    assert_eq!((done.len(), findings(&status)), (0, vec![words.to_owned()]));
+    let words = |days: &str| {
+        format!(
+            "the trust anchor CN=Ends expires at 2027-01-01T00:00:00Z, less than {days} from now: have its CA give another \
+             one, and add that to the source now"
+        )
+    };
+    assert_eq!((done.len(), findings(&status)), (0, vec![format!("AnchorExpiresSoon: {}", words("30 days"))]));
+    let overdue = |status: &MailTrustBundleStatus| {
+        let found = status.conditions.iter().find(|c| c.type_ == "RenewalOverdue");
+        found.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
+    };
+    let told = ("True".to_owned(), "AnchorExpiresSoon".to_owned(), words("30 days"));
+    assert_eq!(overdue(&status), Some(told));
+    assert_eq!(decide(&next(&soon, &status, days(0))).wake.unwrap().to_string(), "2026-12-18T00:00:00Z");
+    // Each threshold is told once.
+    let mut later = next(&soon, &status, days(11));
+    let (_, second) = pass(&mut later);
+    let notes_of =
+        |old, new| -> Vec<_> { notes(old, new).into_iter().map(|n| (n.warning, n.reason, n.message)).collect() };
+    assert_eq!(notes_of(&status, &second), [(true, "AnchorExpiresSoon".to_owned(), words("14 days"))]);
+    let (_, third) = pass(&mut next(&later, &second, days(1)));
+    assert_eq!(notes_of(&second, &third), []);
     let mut over = next(&soon, &status, days(30));
     let (done, status) = pass(&mut over);
     assert_eq!((done.len(), counts(&status)[0], status.version), (1, 1, Some(2)));
