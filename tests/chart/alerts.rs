@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mailcert::operating::metrics::{CertificateSample, EndpointSample, Expiry, Metrics};
+use mailcert::operating::metrics::{AnchorSample, CertificateSample, EndpointSample, Expiry, Metrics};
 use serde_json::Value;
 
 use super::{helm, objects, of_kind, operator_args};
@@ -23,6 +23,8 @@ fn known() -> BTreeSet<String> {
     metrics.set_certificate("ns", "name", sample);
     let endpoint = EndpointSample { endpoint: "smtp://m:25".to_owned(), verdict: "served", served: true };
     metrics.set_endpoints("ns", "name", vec![endpoint]);
+    let anchor = AnchorSample { fingerprint: "ab".to_owned(), subject: "CN=CA".to_owned(), not_after: 1 };
+    metrics.set_anchors("ns", "name", vec![anchor]);
     metrics.reconciled("MailCertificate", Duration::from_millis(1), Some("api"));
     let text = metrics.render().unwrap();
     let series = text.lines().filter(|l| !l.starts_with('#'));
