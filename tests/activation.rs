@@ -15,6 +15,8 @@ mod keys;
 mod killed;
 #[path = "activation/mistakes.rs"]
 mod mistakes;
+#[path = "activation/proposed.rs"]
+mod proposed;
 #[path = "activation/server.rs"]
 mod server;
 #[path = "activation/told.rs"]

@@ -82,7 +82,10 @@ fn certificate_libraries_stay_in_pki() {
 
 #[test]
 fn yaml_stays_in_one_place() {
-    assert_eq!(offenders("src", &["serde_yaml::"], &["src/cli/crds.rs", "src/cli/generate.rs"]), Vec::<String>::new());
+    assert_eq!(
+        offenders("src", &["serde_yaml::"], &["src/cli/crds.rs", "src/cli/generate.rs", "src/cli/proposed.rs"]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]

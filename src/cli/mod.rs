@@ -11,6 +11,7 @@ mod inspect;
 mod judging;
 mod operator;
 mod plan;
+mod proposed;
 mod reference;
 mod rollback;
 
@@ -46,7 +47,7 @@ enum Command {
     Import(Box<import::Import>),
     /// Approve the staged revision of a MailCertificate
     Approve(approve::Approve),
-    /// Show what the operator would do about a MailCertificate, and why, without doing it
+    /// Show what the operator would do about a MailCertificate, or a manifest of it, and why, without doing it
     Plan(plan::PlanCommand),
     /// List the revisions of a MailCertificate
     History(history::History),

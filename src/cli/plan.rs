@@ -1,10 +1,13 @@
-//! `mailcert plan NAME`: what the operator would do about a MailCertificate, and why. Nothing is done.
+//! `mailcert plan`: what the operator would do about a MailCertificate, or about a change that has not been applied yet, and
+//! why. Nothing is done.
+
+use std::path::PathBuf;
 
 use clap::Args;
 use kube::ResourceExt;
 
 use super::cluster::{self, ClusterArgs};
-use super::{Failure, say};
+use super::{Failure, proposed, say};
 use crate::api::certificate::Revision;
 use crate::controller::plan::{self, Plan};
 use crate::decide::certificate::preview;
@@ -14,7 +17,11 @@ use crate::operating::settings::OperatorSettings;
 #[derive(Args, Clone, Debug)]
 pub struct PlanCommand {
     /// The MailCertificate
-    name: String,
+    #[arg(required_unless_present = "filename")]
+    name: Option<String>,
+    /// Show what applying these manifests of MailCertificates or MailDomains would do (-: standard input)
+    #[arg(long, short, value_name = "FILE", conflicts_with = "name")]
+    filename: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -23,9 +30,15 @@ pub struct PlanCommand {
 pub fn run(command: &PlanCommand) -> Result<(), Failure> {
     command.cluster.run(async |client, namespace| {
         let settings = OperatorSettings::defaults();
-        let object = cluster::certificate(&client, &namespace, &command.name).await?;
-        let plan = plan::plan(client, &settings, object).await?;
-        lines(&plan).iter().for_each(|line| say(line));
+        let objects = match (&command.name, &command.filename) {
+            (_, Some(file)) => proposed::certificates(&client, &namespace, file).await?,
+            (Some(name), None) => vec![cluster::certificate(&client, &namespace, name).await?],
+            (None, None) => Vec::new(),
+        };
+        for object in objects {
+            let plan = plan::plan(client.clone(), &settings, object).await?;
+            lines(&plan).iter().for_each(|line| say(line));
+        }
         Ok(())
     })
 }
