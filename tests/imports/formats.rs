@@ -26,12 +26,15 @@ fn every_format_becomes_active() {
     let modern = pkcs12(&["-passout", "pass:sesame"]);
     let old_ciphers = ["-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "sha1"];
     let old = pkcs12(&[&["-passout", "pass:sesame"][..], &old_ciphers].concat());
+    // As Windows and Java of before 2018 make them.
+    let oldest_ciphers = ["-legacy", "-certpbe", "PBE-SHA1-RC2-40", "-keypbe", "PBE-SHA1-3DES", "-macalg", "sha1"];
+    let oldest = pkcs12(&[&["-passout", "pass:sesame"][..], &oldest_ciphers].concat());
     let open = pkcs12(&["-passout", "pass:"]);
     // As people put files together: the root first, the key last.
     let one_file = [root.as_bytes(), &with_text, &sec1].concat();
     let password = json!({"passwordSecretRef": {"name": "pin"}});
     let named = json!({"keys": {"certificate": "here.txt", "key": "there.txt", "ca": "above.txt"}});
-    let sources: [(&str, Files<'_>, Value); 9] = [
+    let sources: [(&str, Files<'_>, Value); 10] = [
         ("pem", vec![("tls.crt", certificate), ("tls.key", key), ("ca.crt", root.as_bytes())], json!({})),
         ("one-file", vec![("bluemind.pem", &one_file)], json!({})),
         ("sec1", vec![("cert.pem", certificate), ("key.pem", &sec1), ("ca.pem", root.as_bytes())], json!({})),
@@ -42,7 +45,8 @@ fn every_format_becomes_active() {
             password.clone(),
         ),
         ("pkcs12", vec![("mail.p12", &modern)], password.clone()),
-        ("old-pkcs12", vec![("mail.pfx", &old)], password),
+        ("old-pkcs12", vec![("mail.pfx", &old)], password.clone()),
+        ("oldest-pkcs12", vec![("mail.pfx", &oldest)], password),
         ("open-pkcs12", vec![("mail.p12", &open)], json!({"format": "PKCS12"})),
         ("named", vec![("here.txt", certificate), ("there.txt", key), ("above.txt", root.as_bytes())], named),
     ];
