@@ -148,7 +148,7 @@ fn what_was_taken_back_is_tried_again_in_its_time_and_not_before() {
     });
     let said = condition(&waits, "Issuing").unwrap().2;
     let words = format!(
-        "no other is tried before {retry}, unless the spec changes or the annotation mailcert.dev/renew asks for one"
+        "no other is tried before {retry}, unless the spec or its MailDomain changes or the annotation mailcert.dev/renew asks for one"
     );
     assert!(
         said.starts_with("the certificate lacks imap.example.com; revision 2 was taken back (")

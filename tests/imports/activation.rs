@@ -72,7 +72,7 @@ fn what_no_server_serves_is_taken_back_and_another_source_is_tried_at_once() {
     assert!(
         message.starts_with(
             "the source holds another certificate than the active one; revision 2 was taken back (not served within"
-        ) && message.ends_with("unless the source or the spec changes"),
+        ) && message.ends_with("unless the source, the spec or its MailDomain changes"),
         "{message}"
     );
     let told = wait_for("the Event", || {

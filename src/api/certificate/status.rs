@@ -1,5 +1,7 @@
 //! What was found out about a MailCertificate.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -278,13 +280,14 @@ pub struct Rollback {
     /// Rollbacks in a row.
     #[serde(default)]
     pub failures: i32,
-    /// MailDomains that have not seen it work; they judge what is tried next.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub judges: Vec<String>,
+    /// MailDomains that have not seen it work, with their generation at that time: they judge what is tried next, and when one
+    /// of them is changed, it is tried at once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub judges: BTreeMap<String, i64>,
     /// The annotation `mailcert.dev/approve` at that time: another value lets the failed revision be tried at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
-    /// No later revision is tried before this time, unless the spec or an annotation asks for it.
+    /// No later revision is tried before this time, unless the spec, that of a judge, or an annotation asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_time: Option<Time>,
 }

@@ -205,7 +205,10 @@ fn works(dependent: &Dependent, active: &Revision) -> bool {
 pub fn judges_of(state: &State<'_>, replaced: &Revision) -> Vec<String> {
     let unproven = judged(state, replaced).map(|a| &a.judges);
     let back = state.rollback.as_ref().filter(|r| r.to == Some(replaced.revision)).map(|r| &r.judges);
-    let open = |d: &Dependent| unproven.into_iter().chain(back).flatten().any(|name| *name == d.name);
+    let open = |d: &Dependent| {
+        unproven.is_some_and(|judges| judges.contains(&d.name))
+            || back.is_some_and(|judges| judges.contains_key(&d.name))
+    };
     let judges = |d: &&Dependent| (d.endpoints > 0 || d.reloads) && (works(d, replaced) || open(d));
     state.world.dependents.iter().filter(judges).map(|d| d.name.clone()).collect()
 }
@@ -274,7 +277,9 @@ impl State<'_> {
     pub fn took_back(&mut self, from: &Revision, to: &Revision) {
         let now = self.world.now;
         let why = to.reason.clone().unwrap_or_default();
-        let judges = judged(self, from).map(|a| a.judges.clone()).unwrap_or_default();
+        let judges = judged(self, from).map(|a| a.judges.as_slice()).unwrap_or_default();
+        let dependents = self.world.dependents.iter().filter(|d| judges.contains(&d.name));
+        let judges = dependents.map(|d| (d.name.clone(), d.generation)).collect();
         let before = self.rollback.take().map_or(0, |r| r.failures);
         let failures = before.saturating_add(i32::from(why != reason::NOTHING_NEWER));
         let retry = if why == reason::NOTHING_NEWER {
@@ -310,6 +315,7 @@ pub fn held(state: &mut State<'_>, trigger: &Trigger) -> Option<Step> {
     let changed = state.spec_is_new()
         || asked_for_another(state)
         || approved_anew(state, &rollback)
+        || state.world.dependents.iter().any(|d| rollback.judges.get(&d.name).is_some_and(|g| *g != d.generation))
         || trigger.reason == reason::RENEWAL_REQUESTED;
     if changed || until <= state.world.now || is_needed.contains(&trigger.reason) {
         if let Some(rollback) = &mut state.rollback {
@@ -317,9 +323,11 @@ pub fn held(state: &mut State<'_>, trigger: &Trigger) -> Option<Step> {
         }
         return None;
     }
+    let whose = if rollback.judges.is_empty() { "the spec" } else { "the spec or its MailDomain" };
     let (what, unless) = match state.spec.import {
-        Some(_) => ("it is not tried again", "the source or the spec changes".to_owned()),
-        None => ("no other is tried", format!("the spec changes or the annotation {} asks for one", keys::RENEW)),
+        Some(_) if rollback.judges.is_empty() => ("it is not tried again", "the source or the spec changes".to_owned()),
+        Some(_) => ("it is not tried again", format!("the source, {whose} changes")),
+        None => ("no other is tried", format!("{whose} changes or the annotation {} asks for one", keys::RENEW)),
     };
     let message = format!(
         "{}; revision {} was taken back ({}), and {what} before {until}, unless {unless}",

@@ -120,7 +120,7 @@ fn what_was_taken_back_is_tried_again_after_a_growing_pause_without_reading_the_
             &format!(
                 "the source holds another certificate than the active one; revision 2 was taken back (MailDomain example-com: \
                  Deployment/postfix: its pods do not become available), and it is not tried again before {retry}, unless the \
-                 source or the spec changes"
+                 source, the spec or its MailDomain changes"
             ),
         );
         assert_eq!(bench.condition("Ready").0, "True");

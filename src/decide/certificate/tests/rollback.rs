@@ -190,6 +190,23 @@ fn what_is_tried_again_is_judged_before_the_way_back_was_proven() {
 }
 
 #[test]
+fn a_change_of_the_mail_domain_that_judged_it_is_tried_at_once() {
+    let mut bench = served();
+    bench.edit(|s| s.dns_names.push("imap.example.com".to_owned()));
+    bench.settle();
+    bench.dependents[0].speaks_of = Some(bench.active().fingerprint_sha256);
+    bench.dependents[0].rollout_failed = Some("Deployment/postfix: its reload failed".to_owned());
+    bench.settle();
+    serve(&mut bench);
+    bench.settle();
+    assert_eq!((bench.active().revision, bench.condition("Issuing").1.as_str()), (1, "RolledBack"));
+    // Its reload is corrected.
+    bench.dependents[0].generation += 1;
+    bench.settle();
+    assert_eq!(bench.active().revision, 2);
+}
+
+#[test]
 fn what_failed_before_judges_nothing() {
     let mut bench = served();
     bench.dependents[0].all_served = None;

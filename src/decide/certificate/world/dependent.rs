@@ -16,6 +16,8 @@ use crate::decide::domain::in_place;
 pub struct Dependent {
     /// Its name.
     pub name: String,
+    /// The generation of its spec.
+    pub generation: i64,
     /// Whether it wants TLSA records.
     pub wants_tlsa: bool,
     /// SPKIs (SHA-256, hex) whose records are everywhere for long enough: safe to activate.
@@ -67,6 +69,7 @@ impl Dependent {
         let set = |list: Option<&Vec<String>>| list.into_iter().flatten().cloned().collect();
         Self {
             name: domain.name_any(),
+            generation: domain.metadata.generation.unwrap_or(0),
             wants_tlsa: tlsa.is_some() || domain.spec.dns.as_ref().is_some_and(|d| d.tlsa.is_some()),
             tlsa_ready: set(tlsa.map(|t| &t.ready)),
             tlsa_published: set(tlsa.map(|t| &t.published)),
