@@ -88,6 +88,7 @@ impl Relations {
         self.passwords.remove(key);
         self.users.remove(key);
         self.systems.remove(key);
+        self.imports.remove(key);
     }
 
     /// A MailTrustBundle was created or changed.
@@ -110,7 +111,6 @@ impl Relations {
     pub fn trust_bundle_gone(&self, key: &Key) {
         self.bundle_maps.remove(key);
         self.bundle_secrets.remove(key);
-        self.imports.remove(key);
     }
 
     /// A MailDomain was created or changed.
@@ -188,5 +188,44 @@ impl Relations {
     /// A MailIssuer was deleted.
     pub fn issuer_gone(&self, key: &Key) {
         self.issuers.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_deleted_lets_go_of_its_own_relations_and_of_no_others() {
+        let relations = Relations::default();
+        let (own, source) = (("mail".to_owned(), "example".to_owned()), ("mail".to_owned(), "files".to_owned()));
+        let spec = json!({"secretName": "tls", "import": {"secretRef": {"name": "files"}}});
+        let mut certificate = MailCertificate::new(&own.1, serde_json::from_value(spec).unwrap());
+        certificate.metadata.namespace = Some(own.0.clone());
+        let spec = json!({"sources": [{"secret": {"name": "roots", "key": "ca.crt"}}],
+            "targets": {"configMap": {"name": "roots"}}});
+        let mut bundle = MailTrustBundle::new(&own.1, serde_json::from_value(spec).unwrap());
+        bundle.metadata.namespace = Some(own.0.clone());
+        let roots = ("mail".to_owned(), "roots".to_owned());
+
+        relations.certificate(&certificate);
+        relations.trust_bundle(&bundle);
+        assert_eq!(relations.imports.of(&source), std::slice::from_ref(&own));
+        relations.trust_bundle_gone(&own);
+        assert_eq!(
+            relations.imports.of(&source),
+            std::slice::from_ref(&own),
+            "a MailTrustBundle of the same name imports nothing"
+        );
+        assert!(relations.bundle_secrets.of(&roots).is_empty());
+
+        relations.trust_bundle(&bundle);
+        relations.certificate_gone(&own);
+        assert!(
+            relations.imports.of(&source).is_empty() && relations.claims.of(&("mail".into(), "tls".into())).is_empty()
+        );
+        assert_eq!(relations.bundle_secrets.of(&roots), [own]);
     }
 }

@@ -95,9 +95,13 @@ fn jobs_are_made_with_the_certificate_and_waited_for() {
     wait_for_object(&stage.kube, &at, "to wait for the Job", |o| {
         o["status"]["activation"]["published"]["message"] == "the Job is running"
     });
-    let name = job["metadata"]["name"].as_str().unwrap();
-    let path = Path::new("jobs.batch", &stage.ns, name);
-    // No pod runs here: the test says how it ended, once the Job's controller has begun it.
+    complete(&stage, &job);
+    wait_for_object(&stage.kube, &at, "to be told", |o| !o["status"]["activation"]["published"]["doneAt"].is_null());
+}
+
+/// Says that a Job has ended well, once the Job's controller has begun it: no pod runs here.
+fn complete(stage: &Stage, job: &Value) {
+    let path = Path::new("jobs.batch", &stage.ns, job["metadata"]["name"].as_str().unwrap());
     let begun = wait_for("the Job to begin", || {
         stage.kube.get(&path).and_then(|job| job["status"]["startTime"].as_str().map(str::to_owned))
     });
@@ -105,5 +109,52 @@ fn jobs_are_made_with_the_certificate_and_waited_for() {
     let complete = json!({"status": {"completionTime": begun, "active": 0, "ready": 0, "succeeded": 1,
         "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]}});
     stage.kube.patch_status(&path, &complete).unwrap();
-    wait_for_object(&stage.kube, &at, "to be told", |o| !o["status"]["activation"]["published"]["doneAt"].is_null());
+}
+
+#[test]
+fn a_job_that_looks_is_not_forgotten_for_the_interval() {
+    let stage = stage("queue-job");
+    let (at, _) = stage.issued("mail", "self", json!({}));
+    let container = json!({"name": "look", "image": "look"});
+    let template = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    let activation = json!({"drained": {"job": {"template": template}, "interval": "24h"}});
+    stage.kube.patch(&at, &json!({"spec": {"activation": activation}})).unwrap();
+    stage.kube.annotate(&at, "mailcert.dev/renew", "1");
+    wait_staged(&stage, &at, 2);
+    wait_for_object(&stage.kube, &at, "to say that a Job looks", |o| {
+        o["status"]["gates"][0]["message"] == "the Job that looks is still running"
+    });
+    let path = format!("/apis/batch/v1/namespaces/{}/jobs", stage.ns);
+    complete(&stage, &wait_for("the Job", || stage.kube.list(&path).pop()));
+    wait_active(&stage, &at, 2);
+}
+
+/// Nothing is empty that was not asked. No pod runs here, so none can be asked in the end.
+#[test]
+fn of_more_pods_than_can_be_asked_nothing_is_known() {
+    let stage = stage("many-pods");
+    let (at, _) = stage.issued("mail", "self", json!({}));
+    let name = |n: usize| format!("mail-{n:02}");
+    for n in 0..21 {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name(n), "namespace": stage.ns, "labels": {"app": "mail"}},
+            "spec": {"containers": [{"name": "mail", "image": "mail"}]}});
+        wait_for("the pod to be made", || stage.kube.create(&pod).ok());
+    }
+    let exec = json!({"selector": {"matchLabels": {"app": "mail"}}, "command": ["true"]});
+    let activation = json!({"drained": {"exec": exec, "interval": "5s"}});
+    stage.kube.patch(&at, &json!({"spec": {"activation": activation}})).unwrap();
+    stage.kube.annotate(&at, "mailcert.dev/renew", "1");
+    let says = |what: &str, words: &str| {
+        wait_for_object(&stage.kube, &at, what, |o| {
+            o["status"]["gates"][0]["message"].as_str().is_some_and(|message| message.starts_with(words))
+        });
+    };
+    says("to say that there are too many", "more than 20 pods have app=mail, and no more than that are asked: ");
+    // Those that have ended are not counted, nor asked, however many come before.
+    for n in 0..20 {
+        let status = json!({"status": {"phase": "Succeeded"}});
+        stage.kube.patch_status(&Path::new("pods", &stage.ns, &name(n)), &status).unwrap();
+    }
+    says("to ask the last one", "pod mail-20: ");
 }

@@ -108,7 +108,7 @@ pub struct Drained {
     /// Runs a Job: when it is complete, nothing is queued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobCall>,
-    /// Time between two questions, in Go syntax.
+    /// Time between two questions, and between a Job that failed and the next one, in Go syntax.
     #[serde(default = "Drained::default_interval")]
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('24h')").message("interval must be between 5s and 24h"))]
@@ -173,7 +173,7 @@ pub enum HttpMethod {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecCall {
-    /// Labels of the pods, in the same namespace. There must be at least one, and at most 20 are asked.
+    /// Labels of the pods, in the same namespace. There must be at least one pod, and at most 20: of more, none is asked.
     pub selector: LabelSelector,
     /// Default: the pod's first container.
     #[serde(default, skip_serializing_if = "Option::is_none")]

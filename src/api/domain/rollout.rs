@@ -23,7 +23,7 @@ pub struct Rollout {
     #[schemars(range(min = 1, max = 100))]
     pub max_concurrent: Option<i32>,
     /// Names of workloads (`dovecot`, or `Deployment/dovecot`): each waits until those before it have taken the
-    /// certificate up. Workloads that are not named come after them.
+    /// certificate up, as long as the one before does not end. Workloads that are not named come after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(min = 1, max = 270)))]
     pub order: Vec<String>,

@@ -12,15 +12,16 @@ use crate::api::certificate::activation::ExecCall;
 use crate::controller::context::Context;
 use crate::controller::exec::{self, Command, ExecError};
 use crate::controller::pass::PassError;
-use crate::decide::domain::pods::has_ended;
 use crate::decide::domain::world::RELOAD_VALUE;
 
 /// How long one command may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much it may print. What it prints says nothing here.
 const MOST_PRINTED: usize = 64 << 10;
-/// As many pods are asked.
+/// As many pods are asked. Where there are more, nothing is known of all.
 const MOST_PODS: u32 = 20;
+/// Pods that have ended, as a Job's, have nothing queued and take no command.
+const RUNNING: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Runs the command in every pod that the selector names; each must succeed.
 pub async fn call(
@@ -37,14 +38,18 @@ pub async fn call(
         return Ok(Err("activation.drained.exec.selector is empty: name labels of the pods to ask".to_owned()));
     }
     let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let listed = api.list(&ListParams::default().labels(&text).limit(MOST_PODS)).await;
-    let mut pods = match listed {
+    let listed = api.list(&ListParams::default().labels(&text).fields(RUNNING).limit(MOST_PODS)).await;
+    let pods = match listed {
+        Ok(list) if list.metadata.continue_.as_ref().is_some_and(|more| !more.is_empty()) => {
+            return Ok(Err(format!(
+                "more than {MOST_PODS} pods have {text}, and no more than that are asked: name labels that fewer have, or \
+                 ask by HTTP or a Job"
+            )));
+        }
         Ok(list) => list.items,
         Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Err(forbidden(&namespace))),
         Err(e) => return Err(PassError::api(format!("listing pods in namespace {namespace}"))(e)),
     };
-    // Those that have ended, as a Job's, have nothing queued and take no command.
-    pods.retain(|pod| !has_ended(pod));
     if pods.is_empty() {
         return Ok(Err(format!("there is no pod with {text} to be asked")));
     }

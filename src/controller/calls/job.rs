@@ -35,30 +35,14 @@ pub async fn call(
         Ok(found) => found,
         Err(e) => return refused(e, &namespace, format!("reading Job {name}")),
     };
-    let Some(found) = found else {
-        let job = match job(object, purpose, call, told, &name) {
-            Ok(job) => job,
-            Err(why) => return Ok(Err(why)),
-        };
-        return match api
-            .create(&PostParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PostParams::default() }, &job)
-            .await
-        {
-            Ok(_) => Ok(Ok(false)),
-            Err(kube::Error::Api(s)) if s.code == 409 => Ok(Ok(false)),
-            Err(kube::Error::Api(s)) if s.code == 422 || s.code == 400 => {
-                Ok(Err(format!("the API server refuses the Job of activation.{}: {}", word(purpose), s.message)))
-            }
-            Err(e) => refused(e, &namespace, format!("making Job {name}")),
-        };
-    };
+    let Some(found) = found else { return make(context, object, purpose, call, told).await };
     if found.labels().get(keys::OWNER) != Some(&object.name_any()) {
         return Ok(Err(format!("there is a Job {name} that belongs to something else: delete or rename it")));
     }
     let outcome = outcome(&found, &name);
     let ended = found.status.as_ref().and_then(|s| s.completion_time.as_ref()).map(|t| t.0);
     let is_stale = purpose == Purpose::Drained && ended.is_some_and(|at| Context::now().duration_since(at) > FRESH);
-    // One that failed, or whose answer is old, is made again at the next try.
+    // One that failed is made again at the next try, and one whose answer is old at once.
     if outcome.is_err() || is_stale {
         match api.delete(&name, &DeleteParams::background()).await {
             Ok(_) => {}
@@ -66,7 +50,33 @@ pub async fn call(
             Err(e) => return refused(e, &namespace, format!("deleting Job {name}")),
         }
     }
-    Ok(if is_stale { Ok(false) } else { outcome })
+    if is_stale { make(context, object, purpose, call, told).await } else { Ok(outcome) }
+}
+
+/// Makes the Job: it runs from then on, or another pass has made it.
+async fn make(
+    context: &Context,
+    object: &MailCertificate,
+    purpose: Purpose,
+    call: &JobCall,
+    told: &Told,
+) -> Result<Result<bool, String>, PassError> {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = name(object, purpose, call, told);
+    let job = match job(object, purpose, call, told, &name) {
+        Ok(job) => job,
+        Err(why) => return Ok(Err(why)),
+    };
+    let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    let params = PostParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&params, &job).await {
+        Ok(_) => Ok(Ok(false)),
+        Err(kube::Error::Api(s)) if s.code == 409 => Ok(Ok(false)),
+        Err(kube::Error::Api(s)) if s.code == 422 || s.code == 400 => {
+            Ok(Err(format!("the API server refuses the Job of activation.{}: {}", word(purpose), s.message)))
+        }
+        Err(e) => refused(e, &namespace, format!("making Job {name}")),
+    }
 }
 
 fn outcome(job: &Job, name: &str) -> Result<bool, String> {

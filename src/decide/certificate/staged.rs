@@ -7,9 +7,12 @@ use super::rollback;
 use super::state::State;
 use super::world::{Action, Fresh, KeyPair, Purpose, Reach, Told};
 use super::{Step, issue};
-use crate::api::certificate::{Revision, RevisionState};
+use crate::api::certificate::{Call, Revision, RevisionState};
 use crate::api::reasons::{certificate as reason, finding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// How soon a Job that looks whether anything is queued is looked at again, in seconds. Its object says nothing by itself.
+const JOB_SECONDS: i64 = 10;
 
 /// The step of the staged revision, if there is one. Without actions: it waits.
 pub fn step(state: &mut State<'_>, wanted: &Wanted) -> Option<Step> {
@@ -80,7 +83,10 @@ pub fn wait(state: &mut State<'_>, judged: Judged) -> Step {
     state.gates = judged.unmet;
     state.overdue = judged.overdue;
     state.attempt = None;
-    Step { situation, wake: judged.wake, ..Step::default() }
+    // Nothing in the status changes while a Job runs, however long that is.
+    let runs = state.world.learnt.called.get(&Purpose::Drained) == Some(&Ok(false));
+    let job = runs.then(|| state.soon(JOB_SECONDS));
+    Step { situation, wake: judged.wake.into_iter().chain(job).min(), ..Step::default() }
 }
 
 /// What gates wait for, in one line.
@@ -185,15 +191,17 @@ impl State<'_> {
     pub fn take_in_drained(&mut self) {
         let Some(result) = self.world.learnt.called.get(&Purpose::Drained) else { return };
         let Some(drained) = &self.spec.options.activation.drained else { return };
+        let mut call = self.drained.take().unwrap_or_default();
         let message = match result {
-            Ok(true) => {
-                self.drained = None;
+            Ok(true) => return,
+            Ok(false) => {
+                // The interval is between one Job and the next.
+                let message = Some("the Job that looks is still running".to_owned());
+                self.drained = Some(Call { message, retry_time: None, ..call });
                 return;
             }
-            Ok(false) => "the Job that looks is still running".to_owned(),
             Err(why) => why.clone(),
         };
-        let mut call = self.drained.take().unwrap_or_default();
         let pause = std::time::Duration::from(drained.interval).as_secs();
         let pause = i64::try_from(pause).unwrap_or(60).clamp(5, 86_400);
         call.failures = call.failures.saturating_add(1);

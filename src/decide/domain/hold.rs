@@ -11,15 +11,12 @@ use crate::api::domain::DisruptionBudgets;
 use crate::api::reasons::domain_finding as reason;
 use crate::decide::window::{self, Opening};
 
-use super::certificate::Certificate;
 use super::later;
+use super::urgency::Urgency;
 use super::world::{WorkloadFound, WorkloadView, World};
 
 /// Nothing tells when a budget allows a disruption again.
 const BUDGET_PAUSE: SignedDuration = SignedDuration::from_secs(15);
-/// What is left of a certificate's lifetime when its successor can wait no longer: a tenth, at most three days.
-const URGENT_SHARE: i32 = 10;
-const MOST_URGENT: SignedDuration = SignedDuration::from_hours(72);
 
 /// The PodDisruptionBudgets of the namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,45 +75,26 @@ pub(super) fn unknown(world: &World) -> Option<Finding> {
     })
 }
 
-/// Whether the old certificate can wait no longer, or there is none that works: then neither windows nor budgets count.
-pub(super) fn is_urgent(world: &World, certificate: &Certificate<'_>) -> bool {
-    let (Some(active), Some(object)) = (certificate.active, certificate.object()) else { return false };
-    let former = object.status.iter().flat_map(|s| s.former());
-    let Some(last) = former.max_by_key(|r| r.revision) else { return true };
-    let is_rollback = last.revision > active.revision;
-    let ends = |r: &crate::api::certificate::Revision| {
-        let lifetime = r.not_after.0.duration_since(r.not_before.0);
-        let margin = (lifetime / URGENT_SHARE).min(MOST_URGENT);
-        world.now >= later(r.not_after.0, -margin)
-    };
-    is_rollback || ends(last) || ends(active)
-}
-
 /// Why a restart may not begin now.
-pub(super) fn restart(
-    world: &World,
-    certificate: &Certificate<'_>,
-    view: &WorkloadView,
-    under_way: usize,
-) -> Option<Held> {
+pub(super) fn restart(world: &World, view: &WorkloadView, under_way: usize, urgency: &Urgency) -> Option<Held> {
     let rollout = &world.object.spec.rollout;
     let most = rollout.max_concurrent.and_then(|n| usize::try_from(n).ok());
-    if most.is_some_and(|most| under_way >= most) {
+    if most.is_some_and(|most| under_way >= most) && world.now < urgency.last {
         let why = format!("waits for its turn: spec.rollout.maxConcurrent is {}", most.unwrap_or_default());
-        return Some(Held { why, wake: None });
+        return Some(Held { why, wake: urgency.next(world.now) });
     }
-    if is_urgent(world, certificate) {
+    if world.now >= urgency.from {
         return None;
     }
-    match window::look(&rollout.windows, world.now) {
-        Ok(Opening::Open { .. }) => {}
+    let held = match window::look(&rollout.windows, world.now) {
+        Ok(Opening::Open { .. }) => budget(world, view),
         Ok(Opening::Closed { next }) => {
             let why = format!("waits for the next of spec.rollout.windows, at {next}");
-            return Some(Held { why, wake: Some(next) });
+            Some(Held { why, wake: Some(next) })
         }
-        Err(why) => return Some(Held { why: format!("spec.rollout.{why}"), wake: None }),
-    }
-    budget(world, view)
+        Err(why) => Some(Held { why: format!("spec.rollout.{why}"), wake: None }),
+    };
+    held.map(|held| Held { wake: held.wake.into_iter().chain(urgency.next(world.now)).min(), ..held })
 }
 
 fn budget(world: &World, view: &WorkloadView) -> Option<Held> {

@@ -14,8 +14,10 @@ use super::sharing::{Member, Wanted};
 use super::world::{Action, Place, Pods, Progress, WorkloadView, World};
 use super::{first_three, later};
 
-/// A pod that is this much younger than the wish started with the new files.
-const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// A pod that is this much younger than the wish started with the new files: the API server's clock, which says when it
+/// was made, may be ahead of the operator's, and the kubelet may have had the Secret in a cache. Those that are younger by
+/// less are reloaded, which does them no harm.
+const FRESH: SignedDuration = SignedDuration::from_mins(2);
 /// The kubelet brings a changed Secret into a pod within about two minutes.
 const KUBELET: SignedDuration = SignedDuration::from_mins(5);
 /// Longest pause between tries.
@@ -67,6 +69,8 @@ pub(super) fn look(
         Pods::Forbidden(why) => return InPlace::at_rest(RolloutState::Blocked, Some(why.clone()), Some(soon)),
         Pods::Listed(pods) => pods,
     };
+    // One that is being deleted may take long, or never end where its node is gone: there is nothing to be done in it.
+    let (ending, pods): (Vec<&PodView>, Vec<&PodView>) = pods.iter().partition(|pod| pod.is_ending);
     if pods.len() > MOST_PODS {
         let message =
             format!("it has {} pods; at most {MOST_PODS} are reloaded in place: use reload.restart", pods.len());
@@ -94,8 +98,18 @@ pub(super) fn look(
     }
     pass.begin(view, &records);
     let Pass { told, actions, .. } = pass;
-    let (state, message) = summary(view, &told, held, &records);
+    let (state, mut message) = summary(view, &told, held, &records);
+    if state == RolloutState::RolledOut && message.is_none() && !ending.is_empty() {
+        message = Some(left_alone(&ending));
+    }
     InPlace { actions, pods: records, state, message, wake: told.wakes.into_iter().min() }
+}
+
+/// Said of pods that are being deleted, where the others are through.
+fn left_alone(ending: &[&PodView]) -> String {
+    let names: Vec<&str> = ending.iter().map(|pod| pod.name.as_str()).collect();
+    let (pods, verb) = if names.len() == 1 { ("pod", "is") } else { ("pods", "are") };
+    format!("{pods} {} {verb} being deleted, and not reloaded", first_three(&names, ", "))
 }
 
 /// What is known of a pod's reload for this certificate.

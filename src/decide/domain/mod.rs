@@ -25,6 +25,7 @@ mod status;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod urgency;
 
 pub use names::desired_certificate;
 pub use world::{Action, CertificateView, Fact, World};

@@ -65,6 +65,8 @@ pub struct PodView {
     pub created: Option<Timestamp>,
     /// The annotation [`POD_TEMPLATE_FINGERPRINT`](keys::POD_TEMPLATE_FINGERPRINT) of the pod itself.
     pub annotation: Option<String>,
+    /// Whether it is being deleted. It may serve those who are connected until it is gone.
+    pub is_ending: bool,
     /// Restarts of its containers, together.
     pub restarts: i32,
     /// Names of its containers.
@@ -86,11 +88,13 @@ impl PodView {
             s.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
         };
         let ports = spec.containers.iter().flat_map(|c| c.ports.iter().flatten());
+        let is_ending = pod.metadata.deletion_timestamp.is_some();
         Some(Self {
             name: pod.metadata.name.clone()?,
             uid: pod.metadata.uid.clone()?,
             ip: status.and_then(|s| s.pod_ip.clone()),
-            ready: pod.metadata.deletion_timestamp.is_none() && status.filter(is_ready).is_some(),
+            ready: !is_ending && status.filter(is_ready).is_some(),
+            is_ending,
             created: pod.metadata.creation_timestamp.as_ref().map(|t| t.0),
             annotation: pod.metadata.annotations.as_ref().and_then(|a| a.get(keys::POD_TEMPLATE_FINGERPRINT)).cloned(),
             restarts: status.map_or(0, |s| s.container_statuses.iter().flatten().map(|c| c.restart_count).sum()),
@@ -102,7 +106,7 @@ impl PodView {
 }
 
 /// Whether all its containers have ended for good, as those of a Job's pod do.
-pub fn has_ended(pod: &Pod) -> bool {
+fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
     phase.is_some_and(|phase| ["Succeeded", "Failed"].contains(&phase))
 }

@@ -15,6 +15,7 @@ use super::in_place;
 use super::method::Method;
 use super::sharing::{self, Wanted};
 use super::status::Said;
+use super::urgency::{self, Urgency};
 use super::world::{Action, FoundWorkload, Progress, WorkloadFound, WorkloadView, World};
 use super::{counted, first_three};
 
@@ -43,7 +44,7 @@ impl Rollout {
         order.sort_by_key(|i| hold::rank(world, &world.workloads[*i]));
         let mut states: Vec<Option<WorkloadStatus>> = vec![None; world.workloads.len()];
         let mut walk =
-            Walk { world, certificate, out: &mut out, before: None, under_way: under_way(world, certificate) };
+            Walk { world, certificate, out: &mut out, before: Vec::new(), under_way: under_way(world, certificate) };
         for i in order {
             states[i] = walk.workload(&world.workloads[i]);
         }
@@ -74,13 +75,20 @@ fn under_way(world: &World, certificate: &Certificate<'_>) -> usize {
     world.workloads.iter().filter(is_it).count()
 }
 
+/// A workload that others may have to wait for.
+struct Before {
+    rank: usize,
+    title: String,
+    state: RolloutState,
+}
+
 /// Goes through the workloads in their order.
 struct Walk<'a, 'b> {
     world: &'a World,
     certificate: &'a Certificate<'a>,
     out: &'b mut Rollout,
-    /// The rank and name of the first workload that has not taken the certificate up.
-    before: Option<(usize, String)>,
+    /// Workloads that have not taken the certificate up, in their order.
+    before: Vec<Before>,
     under_way: usize,
 }
 
@@ -115,9 +123,10 @@ impl<'a> Walk<'a, '_> {
             // What it had to wait for does not count against it.
             status.since = Some(Time(self.world.now));
         }
-        let rank = hold::rank(self.world, view);
-        if status.state != RolloutState::RolledOut && self.before.is_none() {
-            self.before = Some((rank, view.title()));
+        // Nobody waits for what there is not.
+        if ![RolloutState::RolledOut, RolloutState::NotFound].contains(&status.state) {
+            let rank = hold::rank(self.world, view);
+            self.before.push(Before { rank, title: view.title(), state: status.state });
         }
         Some(status)
     }
@@ -160,17 +169,25 @@ impl<'a> Walk<'a, '_> {
             };
             return;
         }
-        let in_turn = self.in_turn(view);
+        let since = status.since.as_ref().map_or(self.world.now, |t| t.0);
+        let rolled = match &method {
+            Method::Restart(_) => urgency::of_template(found),
+            Method::InPlace(_) | Method::Alone => urgency::of_pods(view, wanted),
+        };
+        let urgency = Urgency::of(self.world, self.certificate, wanted, &rolled, since);
+        let in_turn = self.in_turn(view, &urgency);
         match method {
-            Method::Restart(_) => self.restart(view, wanted, in_turn, status),
+            Method::Restart(_) => self.restart(view, wanted, in_turn, &urgency, status),
             Method::Alone => {
                 (status.state, status.message) = of_progress(&found.progress);
                 self.out.alone_since = self.out.alone_since.max(status.since.as_ref().map(|t| t.0));
             }
             Method::InPlace(reloads) => {
-                let looked = in_place::look(self.world, view, wanted, &reloads, old, in_turn.as_deref());
+                let held = in_turn.as_ref().map(|held| held.why.as_str());
+                let looked = in_place::look(self.world, view, wanted, &reloads, old, held);
                 self.out.actions.extend(looked.actions);
                 self.wake(looked.wake);
+                self.wake(in_turn.and_then(|held| held.wake));
                 let has_ended =
                     |p: &&crate::api::domain::PodReload| p.state == PodReloadState::Reloaded && p.message.is_some();
                 if let Some(pod) = looked.pods.iter().find(has_ended) {
@@ -183,23 +200,22 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Why the order holds it back.
-    fn in_turn(&self, view: &WorkloadView) -> Option<String> {
-        let rank = hold::rank(self.world, view);
-        let (_, first) = self.before.as_ref().filter(|(before, _)| *before < rank)?;
-        Some(format!("waits for {first}, which is before it in spec.rollout.order"))
+    fn in_turn(&self, view: &WorkloadView, urgency: &Urgency) -> Option<Held> {
+        let (rank, now) = (hold::rank(self.world, view), self.world.now);
+        let first = self.before.iter().find(|before| before.rank < rank && urgency.waits_for(before.state, now))?;
+        let why = format!("waits for {}, which is before it in spec.rollout.order", first.title);
+        Some(Held { why, wake: urgency.next(now) })
     }
 
     fn restart(
         &mut self,
         view: &WorkloadView,
         wanted: &Wanted<'_>,
-        in_turn: Option<String>,
+        in_turn: Option<Held>,
+        urgency: &Urgency,
         status: &mut WorkloadStatus,
     ) {
-        let held = match in_turn {
-            Some(why) => Some(Held { why, wake: None }),
-            None => hold::restart(self.world, self.certificate, view, self.under_way),
-        };
+        let held = in_turn.or_else(|| hold::restart(self.world, view, self.under_way, urgency));
         if let Some(held) = held {
             (status.state, status.message) = (RolloutState::Waiting, Some(held.why));
             self.wake(held.wake);

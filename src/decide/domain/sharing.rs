@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use crate::api::certificate::{Finding, MailCertificate};
+use crate::api::certificate::{Finding, MailCertificate, MailCertificateStatus};
 use crate::api::domain::{MailDomain, Reload, Rollout, WorkloadStatus};
 use crate::api::reasons::domain_finding as reason;
 
@@ -11,6 +11,29 @@ use super::certificate::Certificate;
 use super::pods::Mount;
 use super::sni;
 use super::world::{WorkloadView, World};
+
+/// A revision that was active before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Former {
+    /// Its number.
+    pub revision: i64,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// From when to when it is valid.
+    pub valid: (Timestamp, Timestamp),
+}
+
+impl Former {
+    /// Those of a MailCertificate.
+    pub fn all(status: &MailCertificateStatus) -> Vec<Self> {
+        let one = |r: &crate::api::certificate::Revision| Self {
+            revision: r.revision,
+            fingerprint: r.fingerprint_sha256.clone(),
+            valid: (r.not_before.0, r.not_after.0),
+        };
+        status.former().map(one).collect()
+    }
+}
 
 /// Another MailDomain that names the same workload, and has a certificate.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +48,10 @@ pub struct Sharer {
     pub sni: Option<String>,
     /// The active fingerprint.
     pub fingerprint: String,
+    /// The number of the active revision.
+    pub revision: i64,
+    /// What was active before.
+    pub former: Vec<Former>,
     /// From when to when that certificate is valid.
     pub valid: (Timestamp, Timestamp),
     /// How it wants the workload's pods to load a certificate.
@@ -38,7 +65,8 @@ pub struct Sharer {
 impl Sharer {
     /// What another MailDomain has to do with the workload of that title. `None` while it has no certificate.
     pub fn of(other: &MailDomain, certificate: &MailCertificate, title: &str, reloads: Vec<Reload>) -> Option<Self> {
-        let active = certificate.status.as_ref()?.active.as_ref()?;
+        let its = certificate.status.as_ref()?;
+        let active = its.active.as_ref()?;
         let used = other.status.as_ref().and_then(|s| s.certificate.as_ref());
         let copy = used.filter(|c| c.system && c.name == certificate.name_any()).map(|c| &c.secret_name);
         let entry = |s: &&WorkloadStatus| s.workload == title;
@@ -48,6 +76,8 @@ impl Sharer {
             secret: copy.unwrap_or(&certificate.spec.secret_name).clone(),
             sni: other.spec.sni.as_ref().map(|sni| sni.secret_name.clone()),
             fingerprint: active.fingerprint_sha256.clone(),
+            revision: active.revision,
+            former: Former::all(its),
             valid: (active.not_before.0, active.not_after.0),
             reloads,
             rollout: other.spec.rollout.clone(),
@@ -64,6 +94,10 @@ pub(super) struct Member {
     pub sni: Option<(String, String)>,
     pub fingerprint: String,
     pub is_valid: bool,
+    /// The number of its revision.
+    pub revision: i64,
+    /// What was active before it.
+    pub former: Vec<Former>,
 }
 
 impl Member {
@@ -98,7 +132,7 @@ impl<'a> Wanted<'a> {
     /// `None` while this MailDomain has no certificate.
     pub fn of(world: &'a World, certificate: &Certificate<'_>, view: &'a WorkloadView) -> Option<Self> {
         let active = certificate.active?;
-        certificate.object()?;
+        let object = certificate.object()?;
         let secret = certificate.secret.to_owned();
         let spec = &world.object.spec;
         let own = Member {
@@ -106,6 +140,8 @@ impl<'a> Wanted<'a> {
             sni: spec.sni.as_ref().map(|sni| (sni.secret_name.clone(), sni::file(&world.object.name_any()))),
             fingerprint: active.fingerprint_sha256.clone(),
             is_valid: certificate.valid().is_some(),
+            revision: active.revision,
+            former: object.status.as_ref().map(Former::all).unwrap_or_default(),
         };
         let mut members = vec![own];
         members.extend(view.shared.iter().map(|s| Member {
@@ -113,6 +149,8 @@ impl<'a> Wanted<'a> {
             sni: s.sni.clone().map(|secret| (secret, sni::file(&s.name))),
             fingerprint: s.fingerprint.clone(),
             is_valid: s.valid.0 <= world.now && world.now <= s.valid.1,
+            revision: s.revision,
+            former: s.former.clone(),
         }));
         members.sort();
         members.dedup();

@@ -18,7 +18,7 @@ use super::counted;
 pub use super::hold::{BudgetView, Budgets};
 pub use super::method::{Call, Step};
 pub use super::pods::{Mount, PodView, Reading, SecretUse};
-pub use super::sharing::Sharer;
+pub use super::sharing::{Former, Sharer};
 use super::sni::{Plan, SniSecret, View};
 use super::tlsa;
 

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::super::world::{Dependent, Purpose};
 use super::bench::*;
-use crate::api::certificate::activation::{Drained, HttpCall};
+use crate::api::certificate::activation::{Drained, HttpCall, JobCall};
 use crate::api::certificate::{ActivationMode, RevisionState, RotationPolicy, Usage};
 use crate::api::keys;
 use crate::api::window::Window;
@@ -273,6 +273,38 @@ fn drained_is_asked_last_and_again() {
     bench.settle_after(secs(1));
     assert_eq!(bench.active().revision, 2);
     assert_eq!(bench.status().drained, None);
+}
+
+#[test]
+fn a_job_that_looks_is_looked_at_often_whatever_the_interval() {
+    let mut bench = Bench::with_ca();
+    bench.settle();
+    let job = Some(JobCall { template: serde_json::json!({"spec": {}}) });
+    let interval = std::time::Duration::from_secs(3600).into();
+    bench.edit(|s| s.options.activation.drained = Some(Drained { http: None, exec: None, job, interval }));
+    bench.calls.insert(Purpose::Drained, Ok(false));
+    bench.ask_to_renew("a");
+    for _ in 0..4 {
+        assert!(bench.pass());
+    }
+    let message = "the Job that looks is still running";
+    assert_eq!(gates(&bench), [("Drained".to_owned(), message.to_owned())]);
+    assert_eq!(bench.wake, Some(bench.now + secs(10)));
+    let status = bench.status();
+    for _ in 0..5 {
+        bench.now += secs(10);
+        bench.pass();
+        assert_eq!((bench.status(), bench.wake), (status.clone(), Some(bench.now + secs(10))), "nothing is written");
+    }
+    // The interval is the pause before another Job.
+    bench.calls.insert(Purpose::Drained, Err("the Job mail-drained failed: 3 in the queue".to_owned()));
+    bench.now += secs(10);
+    bench.pass();
+    assert_eq!(bench.status().drained.unwrap().retry_time.unwrap().0, bench.now + secs(3600));
+    bench.calls.clear();
+    bench.now += secs(3600);
+    bench.settle();
+    assert_eq!((bench.active().revision, bench.status().drained), (2, None));
 }
 
 /// A MailDomain that wants TLSA records.

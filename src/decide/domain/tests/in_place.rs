@@ -89,7 +89,10 @@ fn each_pod_is_reloaded_once_and_after_the_files_have_arrived() {
     pods[1].uid = "uid-b2".to_owned();
     assert_eq!(deeds(&decide(&world).actions), ["read b"]);
     let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
-    pods[1].created = Some(NOW + seconds(60));
+    pods[1].created = Some(NOW + seconds(100));
+    assert_eq!(deeds(&decide(&world).actions), ["read b"], "the operator's clock may be behind");
+    let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
+    pods[1].created = Some(NOW + seconds(130));
     assert_eq!(deeds(&decide(&world).actions), Vec::<String>::new());
 }
 
@@ -207,6 +210,38 @@ fn a_pod_that_restarts_half_way_is_waited_for() {
         (deeds(&actions), told(&decision.status).as_str()),
         (vec!["read a".to_owned(), "reload a".to_owned()], "RolledOut: ")
     );
+}
+
+#[test]
+fn pods_that_are_being_deleted_hold_nothing_up() {
+    let mut world = postfix(&["a", "b", "c"]);
+    let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
+    // Its node is gone, so it stays; and its reload had failed before.
+    (pods[0].ready, pods[0].is_ending) = (false, true);
+    (pods[1].ready, pods[1].is_ending) = (false, true);
+    let outside = Outside::serving(&SECOND);
+    let (actions, decision) = outside.pass(&mut world);
+    assert_eq!(deeds(&actions), ["nudge c", "read c", "reload c"]);
+    assert_eq!(told(&decision.status), "RolledOut: pods a, b are being deleted, and not reloaded");
+    let pods: Vec<&str> = entry(&decision.status).pods.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(pods, ["c"]);
+    world = next_pass(&world, decision.status, seconds(5));
+    let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
+    pods.remove(0);
+    pods[0].uid = "uid-again".to_owned();
+    let (_, decision) = outside.pass(&mut world);
+    assert_eq!(told(&decision.status), "RolledOut: pod b is being deleted, and not reloaded");
+
+    // One whose reload failed before takes no place from the others.
+    let mut world = postfix(&["a", "b"]);
+    let failing = Outside { reloads: Err("not running".to_owned()), ..Outside::serving(&SECOND) };
+    let (_, decision) = failing.pass(&mut world);
+    world = next_pass(&world, decision.status, seconds(5));
+    let Pods::Listed(pods) = &mut world.workloads[0].pods else { panic!("no pods") };
+    (pods[0].ready, pods[0].is_ending) = (false, true);
+    let (actions, decision) = outside.pass(&mut world);
+    assert_eq!(deeds(&actions).last().map(String::as_str), Some("reload b"));
+    assert_eq!(told(&decision.status), "RolledOut: pod a is being deleted, and not reloaded");
 }
 
 #[test]

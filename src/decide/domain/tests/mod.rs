@@ -12,4 +12,5 @@ mod properties;
 mod rollout;
 mod sni;
 mod targets;
+mod urgency;
 mod verdicts;

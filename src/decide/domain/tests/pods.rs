@@ -87,5 +87,6 @@ fn only_pods_of_the_workload_itself_count() {
     let mut ending = deployed;
     ending.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(super::fixtures::NOW));
-    assert!(!of(&ending, WorkloadKind::Deployment).unwrap().ready);
+    let view = of(&ending, WorkloadKind::Deployment).unwrap();
+    assert_eq!((view.ready, view.is_ending), (false, true));
 }
