@@ -291,6 +291,12 @@ impl Certificate {
         self.verify_signature(issuer)
     }
 
+    /// Whether a signature of `issuer` on this certificate is of a kind that is verified: it is not outdated, and the key
+    /// is strong enough. Weakness is a defect of its own.
+    pub(super) fn is_verifiable_by(&self, issuer: &Certificate) -> bool {
+        self.signature_accepted && issuer.public_key.is_some_and(|key| key.is_strong())
+    }
+
     /// Checks the signature alone, with webpki's algorithms: no SHA-1, RSA from 2048 to 8192 bits.
     fn verify_signature(&self, issuer: &Certificate) -> Result<(), LinkError> {
         let (Some(x), Some(by)) = (parse(&self.der), parse(&issuer.der)) else { return Err(LinkError::Signature) };

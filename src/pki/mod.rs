@@ -21,6 +21,7 @@ pub mod key;
 pub mod keystore;
 pub mod names;
 pub mod outputs;
+mod paths;
 mod pem_blocks;
 pub mod removed;
 pub mod sign;

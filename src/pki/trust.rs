@@ -1,33 +1,33 @@
-//! Whether clients would trust a chain: path building with webpki, and pinning.
+//! Whether clients would trust a chain: whom they trust, and what they say.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 use k8s_openapi::jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use super::{
-    cert::{CertError, Certificate},
+    cert::{CertError, Certificate, LinkError},
     chain::Chain,
     names::{covers, printable, to_ascii},
+    paths::{PathFailure, path},
 };
 
-static MOZILLA: LazyLock<Vec<TrustAnchor<'static>>> = LazyLock::new(|| {
+pub(super) static MOZILLA: LazyLock<Vec<TrustAnchor<'static>>> = LazyLock::new(|| {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().filter_map(|c| webpki::anchor_from_trusted_cert(c).ok()).collect()
 });
 
 /// Whom to trust: the Mozilla roots that this release carries, own certificates, or both.
 #[derive(Debug, Clone)]
 pub struct Anchors {
-    mozilla: bool,
-    own: Vec<Own>,
+    pub(super) mozilla: bool,
+    pub(super) own: Vec<Own>,
 }
 
 #[derive(Debug, Clone)]
-struct Own {
-    certificate: Certificate,
+pub(super) struct Own {
+    pub certificate: Certificate,
     /// `None` when webpki cannot build paths to it, as for some self-signed leaves; it is still good for pinning.
-    anchor: Option<TrustAnchor<'static>>,
+    pub anchor: Option<TrustAnchor<'static>>,
 }
 
 impl Anchors {
@@ -54,6 +54,34 @@ impl Anchors {
     /// Whether nothing is trusted.
     pub fn is_empty(&self) -> bool {
         !self.mozilla && self.own.is_empty()
+    }
+
+    /// Whether the leaf is itself among the own anchors, byte by byte.
+    pub(super) fn pin(&self, leaf: &Certificate) -> bool {
+        self.own.iter().any(|own| own.certificate.der() == leaf.der())
+    }
+
+    /// Whether `certificate` is a current anchor or is signed by one. Where one has only the name of its issuer, that
+    /// one's label and why it is not the issuer.
+    pub(super) fn vouch_for(
+        &self,
+        certificate: &Certificate,
+        now: Timestamp,
+    ) -> Result<(), Option<(String, LinkError)>> {
+        let own = self.own.iter().filter(|own| own.anchor.is_some()).map(|own| &own.certificate);
+        let mozilla = if self.mozilla { mozilla_certificates() } else { &[] };
+        let mut namesake = None;
+        for anchor in own.chain(mozilla).filter(|anchor| now <= anchor.not_after) {
+            if anchor.der() == certificate.der() {
+                return Ok(());
+            }
+            match certificate.signed_by(anchor) {
+                Ok(()) => return Ok(()),
+                Err(LinkError::Name) => {}
+                Err(reason) => namesake = Some((anchor.label(), reason)),
+            }
+        }
+        Err(namesake)
     }
 }
 
@@ -170,124 +198,6 @@ pub fn judge_name(leaf: &Certificate, server_name: &str) -> Result<(), ChainVerd
 /// The first check that fails.
 pub fn judge_path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<(), ChainVerdict> {
     path(chain, anchors, now).map_err(PathFailure::into_verdict)
-}
-
-/// What kind of thing is wrong with a path, for those who must tell them apart.
-pub(super) enum PathFailure {
-    /// A certificate is over or has not begun.
-    Dates(ChainVerdict),
-    /// The path ends before a trust anchor is reached.
-    UnknownIssuer(ChainVerdict),
-    /// A CA must not vouch for the names.
-    NameConstraints(ChainVerdict),
-    /// Anything else.
-    Other(ChainVerdict),
-}
-
-impl PathFailure {
-    fn into_verdict(self) -> ChainVerdict {
-        match self {
-            Self::Dates(v) | Self::UnknownIssuer(v) | Self::NameConstraints(v) | Self::Other(v) => v,
-        }
-    }
-}
-
-/// As [`judge_path`], with the kind of failure.
-pub(super) fn path(chain: &Chain, anchors: &Anchors, now: Timestamp) -> Result<(), PathFailure> {
-    let leaf = chain.leaf();
-    if now > leaf.not_after {
-        return Err(PathFailure::Dates(ChainVerdict::Expired { subject: leaf.label(), not_after: leaf.not_after }));
-    }
-    if now < leaf.not_before {
-        let not_before = leaf.not_before;
-        return Err(PathFailure::Dates(ChainVerdict::NotYetValid { subject: leaf.label(), not_before }));
-    }
-    if anchors.own.iter().any(|own| own.certificate.der() == leaf.der()) {
-        return Ok(());
-    }
-    let end = EndEntityCert::try_from(leaf.der()).map_err(|e| PathFailure::Other(not_trusted(&e, leaf)))?;
-    let rest: Vec<CertificateDer<'static>> = chain.rest().iter().map(|c| c.der().clone()).collect();
-    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-    let verify = |anchors: &[TrustAnchor<'_>]| {
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let usage = KeyUsage::server_auth();
-        end.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, anchors, &rest, time, usage, None, None).map(|_| ())
-    };
-    // webpki takes an anchor as trusted for ever; clients built on OpenSSL or GnuTLS refuse an expired one.
-    let (current, expired): (Vec<&Own>, Vec<&Own>) = anchors.own.iter().partition(|o| now <= o.certificate.not_after);
-    let own: Vec<TrustAnchor<'static>> = current.iter().filter_map(|o| o.anchor.clone()).collect();
-    let result = match verify(&own) {
-        Err(error) if anchors.mozilla => match verify(&MOZILLA) {
-            // The own anchor got further than the Mozilla roots: its error says more.
-            Err(webpki::Error::UnknownIssuer) => Err(error),
-            other => other,
-        },
-        other => other,
-    };
-    match result {
-        Ok(()) => Ok(()),
-        Err(webpki::Error::UnknownIssuer) => Err(unknown_issuer(chain, &expired)),
-        Err(error @ webpki::Error::NameConstraintViolation) => {
-            Err(PathFailure::NameConstraints(not_trusted(&error, leaf)))
-        }
-        Err(error) => Err(match path_verdict(&error, chain, now) {
-            verdict @ (ChainVerdict::Expired { .. } | ChainVerdict::NotYetValid { .. }) => PathFailure::Dates(verdict),
-            verdict => PathFailure::Other(verdict),
-        }),
-    }
-}
-
-fn unknown_issuer(chain: &Chain, expired: &[&Own]) -> PathFailure {
-    let top = chain.rest().last().unwrap_or(chain.leaf());
-    if let Some(own) = expired.iter().find(|o| o.certificate.subject_der() == top.issuer_der()) {
-        let (subject, not_after) = (own.certificate.label(), own.certificate.not_after);
-        return PathFailure::Dates(ChainVerdict::Expired { subject, not_after });
-    }
-    let leaf = chain.leaf();
-    PathFailure::UnknownIssuer(ChainVerdict::NotTrusted(if leaf.self_issued {
-        "it is self-signed; clients trust it only when it is pinned itself".to_owned()
-    } else if chain.rest().is_empty() {
-        format!("its issuer {} is no trust anchor and the server sends no intermediate certificate", leaf.issuer)
-    } else {
-        format!("the chain ends at the issuer {}, which is no trust anchor, or a link in it is missing", top.issuer)
-    }))
-}
-
-fn path_verdict(error: &webpki::Error, chain: &Chain, now: Timestamp) -> ChainVerdict {
-    // webpki's times do not say whose they are.
-    let behind = |wrong: fn(&Certificate, Timestamp) -> bool| chain.rest().iter().find(|c| wrong(c, now));
-    match error {
-        webpki::Error::CertExpired { .. } => match behind(|c, now| c.not_after < now) {
-            Some(c) => ChainVerdict::Expired { subject: c.label(), not_after: c.not_after },
-            None => not_trusted(error, chain.leaf()),
-        },
-        webpki::Error::CertNotValidYet { .. } => match behind(|c, now| c.not_before > now) {
-            Some(c) => ChainVerdict::NotYetValid { subject: c.label(), not_before: c.not_before },
-            None => not_trusted(error, chain.leaf()),
-        },
-        _ => not_trusted(error, chain.leaf()),
-    }
-}
-
-fn not_trusted(error: &webpki::Error, leaf: &Certificate) -> ChainVerdict {
-    use webpki::Error;
-    ChainVerdict::NotTrusted(match error {
-        Error::CaUsedAsEndEntity => {
-            format!("{} is a CA certificate; a server needs a leaf certificate (CA:FALSE)", leaf.label())
-        }
-        Error::RequiredEkuNotFoundContext(_) => {
-            "its extended key usage, or that of a CA above it, lacks serverAuth".to_owned()
-        }
-        Error::NameConstraintViolation => "a CA above it must not vouch for its names (name constraints)".to_owned(),
-        Error::InvalidSignatureForPublicKey => {
-            "a signature in the chain is wrong, or a CA that has several certificates of one name is limited in names or \
-             path length"
-                .to_owned()
-        }
-        Error::UnsupportedCertVersion => "it is not an X.509 version 3 certificate".to_owned(),
-        Error::PathLenConstraintViolated => "there are more CAs in the chain than one of them allows".to_owned(),
-        other => printable(&other.to_string()),
-    })
 }
 
 fn unreadable(error: CertError) -> ChainVerdict {

@@ -246,7 +246,7 @@ fn check_strength(chain: &Chain, defects: &mut Vec<Defect>) {
 fn check_links(chain: &Chain, defects: &mut Vec<Defect>) {
     for (number, (cert, issuer)) in (1..).zip(chain.iter().zip(chain.rest())) {
         // What cannot be checked because of a weak key or signature is reported as such already.
-        let uncheckable = !cert.signature_accepted || !issuer.public_key.is_some_and(|k| k.is_strong());
+        let uncheckable = !cert.is_verifiable_by(issuer);
         match cert.signed_by(issuer) {
             Ok(()) => {}
             Err(LinkError::Algorithm | LinkError::Signature) if uncheckable => {}

@@ -8,8 +8,9 @@ use crate::pki::{
     cert::Certificate,
     chain::Chain,
     names::{covers, to_ascii},
+    paths::{PathFailure, path, path_apart_from_defects},
     subject::Usage,
-    trust::{Anchors, PathFailure, path},
+    trust::Anchors,
     validate::{Defect, Expected, defects_of_chain},
 };
 
@@ -46,6 +47,20 @@ impl Default for Expectation {
         }
     }
 }
+
+/// What is wrong with certificates themselves: a path may fail because of it before it is known where it leads.
+const OF_CERTIFICATES: &[&str] = &[
+    code::EXPIRED,
+    code::NOT_YET_VALID,
+    code::LEAF_IS_CA,
+    code::USAGE_MISSING,
+    code::CHAIN_BROKEN,
+    code::WEAK_KEY,
+    code::WEAK_SIGNATURE,
+    code::UNKNOWN_CRITICAL_EXTENSION,
+];
+/// Because of which of them a link of a chain cannot be verified.
+const OF_LINKS: &[&str] = &[code::CHAIN_BROKEN, code::WEAK_KEY, code::WEAK_SIGNATURE];
 
 /// Everything that is wrong with the imported chain at `now`. What is wrong with the key, [`super::read`] has said.
 pub fn judge(imported: &Imported, expectation: &Expectation, now: Timestamp) -> Vec<Finding> {
@@ -142,26 +157,42 @@ fn number_of(defect: &Defect) -> usize {
 fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Timestamp, findings: &mut Vec<Finding>) {
     let top = chain.rest().last().unwrap_or(chain.leaf());
     let named = imported.ca.iter().filter(|root| root.subject_der() == top.issuer_der()).take(CANDIDATES);
-    let root = named.into_iter().any(|root| root.fingerprint == top.fingerprint || top.signed_by(root).is_ok());
-    let failure = match path(chain, &expectation.anchors, now) {
+    // That it cannot be verified is another matter: it is there.
+    let signed = |root: &Certificate| top.signed_by(root).is_ok() || !top.is_verifiable_by(root);
+    let root = named.into_iter().any(|root| root.fingerprint == top.fingerprint || signed(root));
+    let told = |codes: &[&str]| findings.iter().any(|f| codes.contains(&f.code.word()));
+    let verdict = match path(chain, &expectation.anchors, now) {
+        // A client that refuses a certificate for what it is looks no further; here everything is told at once. And a
+        // defect that is allowed must not stand for trust.
+        Err(_) if told(OF_CERTIFICATES) => path_apart_from_defects(chain, &expectation.anchors, now),
+        verdict => verdict,
+    };
+    let failure = match verdict {
         Ok(()) if root => return,
         Ok(()) => return findings.push(root_missing(top)),
         Err(failure) => failure,
     };
-    // An error told already is why the path fails.
-    let dates = |f: &Finding| f.code == code::EXPIRED || f.code == code::NOT_YET_VALID;
-    let told = |codes: &[&str]| findings.iter().any(|f| codes.contains(&f.code.word()));
-    let broken = [code::CHAIN_BROKEN, code::WEAK_KEY, code::WEAK_SIGNATURE, code::UNKNOWN_CRITICAL_EXTENSION];
-    let unlinked = told(&broken);
-    let unfit = unlinked || told(&[code::LEAF_IS_CA, code::USAGE_MISSING]);
+    // What a link lacks is told already, unless that is allowed.
+    let stays = |f: &Finding| OF_LINKS.contains(&f.code.word()) && !expectation.allow.contains(&f.code);
     let about = chain.leaf().label();
     match failure {
-        PathFailure::Dates(_) if findings.iter().any(dates) => {}
-        PathFailure::Dates(verdict) => findings.push(Finding::error(code::EXPIRED, &about, verdict.to_string())),
+        PathFailure::Unverified(_) if findings.iter().any(stays) => {}
+        PathFailure::Unverified(verdict) => {
+            let message = format!(
+                "{verdict}. Have it issued again so that clients can verify it, or allow untrusted certificates"
+            );
+            findings.push(Finding::error(code::NOT_TRUSTED, &about, message));
+        }
+        PathFailure::AnchorExpired { anchor, not_after } => {
+            let message = format!(
+                "the trust anchor {anchor} expired at {not_after}; name the current root of that CA as trust anchor"
+            );
+            findings.push(Finding::error(code::EXPIRED, &anchor, message));
+        }
         PathFailure::NameConstraints(verdict) => findings.push(name_constraints(&about, &verdict.to_string())),
-        PathFailure::Other(_) if unfit => {}
-        PathFailure::Other(verdict) => findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string())),
-        PathFailure::UnknownIssuer(_) if unlinked => {}
+        PathFailure::Dates(verdict) | PathFailure::Other(verdict) => {
+            findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string()));
+        }
         PathFailure::UnknownIssuer(verdict) if root => {
             let message = format!(
                 "{verdict}. When this CA is meant to be trusted, name its root as trust anchor, or allow untrusted certificates"
@@ -228,7 +259,9 @@ fn ends(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Time
         );
         findings.push(Finding::warning(code::EXPIRES_SOON, &certificate.label(), message));
     }
-    for root in roots.filter(|root| root.not_after < now) {
+    let told = |root: &Certificate| findings.iter().any(|f| f.code == code::EXPIRED && f.about == root.label());
+    let over: Vec<&Certificate> = roots.filter(|root| root.not_after < now && !told(root)).collect();
+    for root in over {
         let message = format!("the root {} expired at {}; replace it in ca.crt", root.label(), root.not_after);
         findings.push(Finding::warning(code::EXPIRED, &root.label(), message));
     }

@@ -219,7 +219,21 @@ fn of_dates() {
              check the clocks",
         ]
     );
-    assert!(at("2031-01-02T00:00:00Z").contains(
+    assert!(
+        at("2031-01-02T00:00:00Z").contains(
+            &"Error Expired CN=Root: the trust anchor CN=Root expired at 2031-01-01T00:00:00Z; name the current root of that CA as trust \
+              anchor"
+                .to_owned()
+        )
+    );
+    // One that only stands in `ca.crt`.
+    let imported = Imported {
+        chain: Some(Chain::new(f.leaf.clone(), vec![f.middle.clone()])),
+        ca: vec![f.root.clone()],
+        ..Imported::default()
+    };
+    let found = judge(&imported, &Expectation::default(), crate::pki::tests::at("2031-01-02T00:00:00Z"));
+    assert!(lines(&found).contains(
         &"Warning Expired CN=Root: the root CN=Root expired at 2031-01-01T00:00:00Z; replace it in ca.crt".to_owned()
     ));
 }

@@ -1,5 +1,6 @@
 //! Imports of what the tests make themselves; what others made is in `tests/import`.
 
+mod allowed;
 mod judging;
 mod messages;
 mod pkcs12;
