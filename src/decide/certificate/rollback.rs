@@ -203,10 +203,10 @@ fn works(dependent: &Dependent, active: &Revision) -> bool {
 /// MailDomains that will show whether the successor of a revision works: this one works for them, or they have not had
 /// the time to say so since another one did.
 pub fn judges_of(state: &State<'_>, replaced: &Revision) -> Vec<String> {
-    let unproven = judged(state, replaced).map(|a| &a.judges);
+    let pending = unproven(state, replaced).map(|a| &a.judges);
     let back = state.rollback.as_ref().filter(|r| r.to == Some(replaced.revision)).map(|r| &r.judges);
     let open = |d: &Dependent| {
-        unproven.is_some_and(|judges| judges.contains(&d.name))
+        pending.is_some_and(|judges| judges.contains(&d.name))
             || back.is_some_and(|judges| judges.contains_key(&d.name))
     };
     let judges = |d: &&Dependent| (d.endpoints > 0 || d.reloads) && (works(d, replaced) || open(d));
@@ -215,11 +215,11 @@ pub fn judges_of(state: &State<'_>, replaced: &Revision) -> Vec<String> {
 
 /// The latest revision that was seen to work, where `replaced` is about to be replaced.
 pub fn proven(state: &State<'_>, replaced: &Revision) -> Option<i64> {
-    judged(state, replaced).map_or(Some(replaced.revision), |unproven| unproven.proven)
+    unproven(state, replaced).map_or(Some(replaced.revision), |activation| activation.proven)
 }
 
 /// The activation of a revision that has not been seen to work yet.
-fn judged<'a>(state: &'a State<'_>, revision: &Revision) -> Option<&'a ActivationStatus> {
+fn unproven<'a>(state: &'a State<'_>, revision: &Revision) -> Option<&'a ActivationStatus> {
     state.activation.as_ref().filter(|a| a.revision == revision.revision && !a.judges.is_empty())
 }
 
@@ -277,7 +277,7 @@ impl State<'_> {
     pub fn took_back(&mut self, from: &Revision, to: &Revision) {
         let now = self.world.now;
         let why = to.reason.clone().unwrap_or_default();
-        let judges = judged(self, from).map(|a| a.judges.as_slice()).unwrap_or_default();
+        let judges = unproven(self, from).map(|a| a.judges.as_slice()).unwrap_or_default();
         let dependents = self.world.dependents.iter().filter(|d| judges.contains(&d.name));
         let judges = dependents.map(|d| (d.name.clone(), d.generation)).collect();
         let before = self.rollback.take().map_or(0, |r| r.failures);
