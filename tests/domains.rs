@@ -12,6 +12,8 @@ mod dane_others;
 mod dane_rollover;
 #[path = "domains/fallback.rs"]
 mod fallback;
+#[path = "domains/held.rs"]
+mod held;
 #[path = "domains/names.rs"]
 mod names;
 #[path = "domains/pods.rs"]

@@ -85,6 +85,16 @@ impl Scene {
         Path::new(&format!("{}s.apps", kind.to_ascii_lowercase()), &self.ns, name)
     }
 
+    /// Says of every pod what a kubelet would say of one that runs: there is none here.
+    pub fn pods_get_ready(&self) {
+        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        for pod in self.kube.list_in("pods", &self.ns) {
+            let at = Path::new("pods", &self.ns, pod["metadata"]["name"].as_str().unwrap());
+            // It may have been replaced meanwhile.
+            let _ = self.kube.patch_status(&at, &ready);
+        }
+    }
+
     /// What the Secret holds now.
     pub fn identity(&self, secret: &str) -> Identity {
         let secret = self.kube.get(&Path::secret(&self.ns, secret)).expect("the Secret exists");

@@ -91,17 +91,8 @@ fn what_no_pod_gets_ready_with_is_taken_back() {
     let more = json!({"replicas": 1, "progressDeadlineSeconds": 5});
     scene.workload("Deployment", "dovecot", json!({}), more);
     let at = scene.domain("mail", json!({"workloads": [{"kind": "Deployment", "name": "dovecot"}]}));
-    // What a kubelet would say of its pod: none runs here.
-    let gets_ready = || {
-        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-        for pod in scene.kube.list_in("pods", &scene.ns) {
-            let at = Path::new("pods", &scene.ns, pod["metadata"]["name"].as_str().unwrap());
-            // It may have been replaced meanwhile.
-            let _ = scene.kube.patch_status(&at, &ready);
-        }
-    };
     wait_for_object(&scene.kube, &at, "to be rolled out", |domain| {
-        gets_ready();
+        scene.pods_get_ready();
         condition(domain, "RolledOut").is_some_and(|c| c.0 == "True")
     });
     scene.renew("mail");
@@ -113,7 +104,7 @@ fn what_no_pod_gets_ready_with_is_taken_back() {
     assert!(message.starts_with("MailDomain mail: Deployment/dovecot: its pods do not become available"), "{message}");
     // With the one before they do.
     wait_for_object(&scene.kube, &at, "to be rolled out again", |domain| {
-        gets_ready();
+        scene.pods_get_ready();
         domain["status"]["certificate"]["fingerprintSHA256"] == json!(fingerprint(&taken_back))
             && condition(domain, "RolledOut").is_some_and(|c| c.0 == "True")
     });
