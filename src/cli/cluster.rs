@@ -29,10 +29,19 @@ impl ClusterArgs {
     pub fn run<T>(&self, command: impl AsyncFnOnce(Client, String) -> Result<T, Failure>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
-            let client = client::connect(&self.kube, None).await?;
-            let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+            let (client, namespace) = self.connect().await?;
             command(client, namespace).await
         })
+    }
+
+    /// A client, and the namespace. The cluster itself is not asked.
+    ///
+    /// # Errors
+    /// There is no such cluster.
+    pub async fn connect(&self) -> Result<(Client, String), Failure> {
+        let client = client::connect(&self.kube, None).await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok((client, namespace))
     }
 }
 
@@ -62,16 +71,21 @@ pub async fn annotate(
     patched.map(drop).map_err(|error| refused(error, doing, &namespace, &name))
 }
 
+/// What is said where mailcert is not installed.
+pub const KIND_UNKNOWN: &str =
+    "the cluster knows no MailCertificates: install mailcert there, or name another one (--context)";
+
+/// Whether a 404 is about the collection, not about an object in it.
+pub fn is_kind_unknown(said: &str) -> bool {
+    ["could not find the requested resource", "page not found"].iter().any(|words| said.contains(words))
+}
+
 /// Why something could not be done with a MailCertificate, in words for the one who has asked.
 fn refused(error: kube::Error, doing: &str, namespace: &str, name: &str) -> Failure {
     let kube::Error::Api(answer) = error else { return error.into() };
     let said = &answer.message;
-    // The collection is unknown, not the object.
-    let no_such_kind = ["could not find the requested resource", "page not found"].iter().any(|w| said.contains(w));
     match answer.code {
-        404 if no_such_kind => {
-            "the cluster knows no MailCertificates: install mailcert there, or name another one (--context)".into()
-        }
+        404 if is_kind_unknown(said) => KIND_UNKNOWN.into(),
         404 => format!(
             "there is no MailCertificate {name} in namespace {namespace}: kubectl get mailcertificates --all-namespaces lists \
              those that there are"

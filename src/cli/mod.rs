@@ -43,7 +43,8 @@ enum Command {
     Export(export::Export),
     /// Import a certificate from files: makes a Secret and a MailCertificate
     ///
-    /// Exit status: 0 it was imported, 1 it was not, since it would not become active, 2 the input cannot be read.
+    /// Exit status: 0 it was imported; 1 it was not, since it would not become active, or the cluster does not take it; 2 the
+    /// input or the cluster cannot be read.
     Import(Box<import::Import>),
     /// Approve the staged revision of a MailCertificate
     Approve(approve::Approve),
@@ -90,6 +91,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[expect(clippy::print_stdout, reason = "this is where a command's user reads")]
 fn say(line: &str) {
     println!("{line}");
+}
+
+/// One line for the user, beside what is for programs.
+#[expect(clippy::print_stderr, reason = "this is where a command's user reads")]
+fn tell(line: &str) {
+    eprintln!("{line}");
 }
 
 #[expect(clippy::print_stderr, reason = "this is where a command's user reads")]

@@ -10,11 +10,11 @@ use tempfile::TempDir;
 
 use crate::ground::{must, without};
 
-struct Files(TempDir);
+pub struct Files(TempDir);
 
 impl Files {
     /// `ca.pem`, and a pair below it for mail.example.com, in PEM and as `mail.p12` with the password `Hidden-42`.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = Self(folder);
         files.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 300 -subj /CN=Inspect");
@@ -34,31 +34,41 @@ impl Files {
         files
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    fn openssl(&self, arguments: &str) {
+    pub fn openssl(&self, arguments: &str) {
         must(self.0.path(), "openssl", &arguments.split(' ').collect::<Vec<_>>());
     }
 
-    /// The exit status and both outputs.
+    /// The exit status and both outputs of `mailcert inspect`.
     fn inspect(&self, arguments: &str) -> (i32, String) {
+        let (status, out, err) = self.mailcert(&format!("inspect {arguments}"));
+        for key in ["mail.key", "ca.key"] {
+            let key = fs::read_to_string(self.0.path().join(key)).unwrap();
+            assert!(
+                key.lines().skip(1).take(2).all(|line| !out.contains(line) && !err.contains(line)),
+                "a key: {out}{err}"
+            );
+        }
+        (status, out + &err)
+    }
+
+    /// The exit status and the outputs of a command that knows no cluster.
+    pub fn mailcert(&self, arguments: &str) -> (i32, String, String) {
         let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_mailcert"))
-            .arg("inspect")
             .args(arguments.split(' '))
             .current_dir(self.0.path())
             .env_remove("MAILCERT_KUBECONFIG")
             .env("KUBECONFIG", self.0.path().join("no-such-kubeconfig"))
             .output()
             .unwrap();
-        let text = String::from_utf8([stdout, stderr].concat()).unwrap();
-        assert!(!text.contains("Hidden-42") && !text.contains("Wrong-43"), "a password: {text}");
-        for key in ["mail.key", "ca.key"] {
-            let key = fs::read_to_string(self.0.path().join(key)).unwrap();
-            assert!(key.lines().skip(1).take(2).all(|line| !text.contains(line)), "a key: {text}");
+        let [out, err] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        for text in [&out, &err] {
+            assert!(!text.contains("Hidden-42") && !text.contains("Wrong-43"), "a password: {text}");
         }
-        (status.code().unwrap(), text)
+        (status.code().unwrap(), out, err)
     }
 }
 
@@ -129,6 +139,7 @@ fn what_cannot_be_read() {
     }
     let files = Files::new();
     files.write("text", "hello\n");
+    files.write("large.p12", &"0".repeat(1024 * 1024 + 2));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = listener.local_addr().unwrap().port();
     drop(listener);
@@ -143,6 +154,12 @@ fn what_cannot_be_read() {
         ("mail.example.com:2525", "--protocol"),
         ("mail.example.com:25 --protocol gopher", "there is no such protocol"),
         (&format!("127.0.0.1:{closed} --protocol imaps"), "refused"),
+        ("localhost:99999", "localhost:99999: the port is out of range; ports go from 1 to 65535"),
+        ("large.p12", "large.p12: it has more than 1048576 bytes"),
+        ("mail.pem --name localhost", "has only one label"),
+        ("mail.example.com:25 --fetch-issuers", "--fetch-issuers goes with files and Secrets"),
+        ("mail.example.com:25 --password-file password", "--password-file goes with files and Secrets"),
+        ("mail.example.com --protocol imaps", "--protocol goes with HOST:PORT"),
         ("-o json", "required"),
     ] {
         let (status, text) = files.inspect(arguments);
@@ -194,4 +211,48 @@ fn what_a_server_serves() {
         text.contains("NameNotCovered") && text.contains("ChainIncomplete") && text.contains("served by    127.0.0.1:"),
         "{text}"
     );
+}
+
+/// Where all that is known of the server is an address, that is said.
+#[test]
+fn what_a_server_serves_without_a_name() {
+    if without("openssl") {
+        return;
+    }
+    let files = Files::new();
+    let note = "no name was checked, since 127.0.0.1 is no DNS name; say with --name which one clients use";
+    let port = serve(&files, "mail.pem");
+    let (status, text) = files.inspect(&format!("127.0.0.1:{port} --protocol https --trust-anchors ca.pem"));
+    assert!(status == 0 && text.contains(&format!("NOTE    {note}\nNo problem found.")), "{text}");
+    let port = serve(&files, "mail.pem");
+    let (_, text) = files.inspect(&format!("127.0.0.1:{port} --protocol https --trust-anchors ca.pem -o json"));
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["note"], note);
+    let port = serve(&files, "mail.pem");
+    let url = "--external-url https://mail.example.com";
+    let (_, text) = files.inspect(&format!("127.0.0.1:{port} --protocol https --trust-anchors ca.pem {url}"));
+    assert!(!text.contains("NOTE"), "{text}");
+}
+
+/// An issuer is looked for when asked to, and never inside.
+#[test]
+fn issuers_are_fetched_when_asked_to() {
+    if without("openssl") {
+        return;
+    }
+    let files = Files::new();
+    files.write(
+        "ext",
+        "subjectAltName=DNS:mail.example.com\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n\
+         authorityInfoAccess=caIssuers;URI:http://127.0.0.1/ca.der\n",
+    );
+    files
+        .openssl("x509 -req -in mail.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 200 -extfile ext -out aia.pem");
+    let fetched = "It could not be fetched: 127.0.0.1 leads to an address inside this network, which is never asked";
+    let (status, text) = files.inspect("aia.pem mail.key");
+    assert!(status == 1 && text.contains("ChainIncomplete") && !text.contains(fetched), "{text}");
+    let (status, text) = files.inspect("aia.pem mail.key --fetch-issuers");
+    assert!(status == 1 && text.contains("ChainIncomplete") && text.contains(fetched), "{text}");
+    let (status, text) = files.inspect("mail.pem mail.key ca.pem --trust-anchors ca.pem --legacy-name old.example.com");
+    assert!(status == 0 && text.contains("WARNING LegacyNameNotCovered"), "{text}");
 }

@@ -32,11 +32,13 @@ pub(super) fn protocol(name: &str) -> Result<Protocol, String> {
 /// The endpoint that a text names; `None` when it is no `HOST:PORT`.
 pub(super) fn target(text: &str, wanted: Option<Protocol>) -> Result<Option<Target>, Failure> {
     let Some((host, port)) = text.rsplit_once(':') else { return Ok(None) };
-    let Ok(port) = port.parse::<u16>() else { return Ok(None) };
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if bare.is_empty() || bare.contains('/') {
+    let is_number = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if bare.is_empty() || bare.contains('/') || !is_number {
         return Ok(None);
     }
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0);
+    let port = port.ok_or_else(|| format!("{text}: the port is out of range; ports go from 1 to 65535"))?;
     let by_port = PROTOCOLS.iter().map(|(_, protocol)| *protocol).find(|p| p.default_port() == port);
     let protocol = wanted.or(by_port).ok_or_else(|| {
         format!(
@@ -66,6 +68,10 @@ mod tests {
         ] {
             let found = target(text, None).unwrap().map(|t| (t.protocol, t.tls));
             assert_eq!(found, wanted, "{text}");
+        }
+        for text in ["localhost:99999", "localhost:0", "[2001:db8::1]:65536"] {
+            let error = target(text, None).unwrap_err().to_string();
+            assert_eq!(error, format!("{text}: the port is out of range; ports go from 1 to 65535"));
         }
         assert!(target("mail.example.com:2525", None).unwrap_err().to_string().contains("--protocol"));
         let given = target("mail.example.com:2525", Some(Protocol::SMTP)).unwrap().unwrap();

@@ -1,7 +1,5 @@
 //! What is printed.
 
-use std::io::Write;
-
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
@@ -25,6 +23,9 @@ pub(in crate::cli) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Key>,
     findings: Vec<Finding>,
+    /// What was not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     /// Whether nothing would stop its activation.
     usable: bool,
     #[serde(skip)]
@@ -87,7 +88,7 @@ impl From<&Certificate> for Facts {
 }
 
 impl Report {
-    pub fn new(input: String, imported: Imported, mut findings: Vec<Finding>, now: Timestamp) -> Self {
+    pub fn new(input: String, imported: &Imported, mut findings: Vec<Finding>, now: Timestamp) -> Self {
         findings.sort_by_key(|f| f.severity);
         let leaf = imported.chain.as_ref().map(|chain| chain.leaf());
         let key = imported.key.as_ref().map(|key| Key {
@@ -103,8 +104,15 @@ impl Report {
             key,
             usable: !findings.iter().any(Finding::is_error),
             findings,
+            note: None,
             now,
         }
+    }
+
+    /// Adds what was not looked at.
+    pub fn noted(mut self, note: Option<String>) -> Self {
+        self.note = note;
+        self
     }
 
     /// Adds how it was served.
@@ -127,13 +135,13 @@ impl Report {
         }
     }
 
-    pub fn print(&self, json: bool) -> Result<(), Failure> {
-        let text = if json { serde_json::to_string_pretty(self)? + "\n" } else { self.text() };
-        std::io::stdout().lock().write_all(text.as_bytes())?;
-        Ok(())
+    /// For programs.
+    pub fn json(&self) -> Result<String, Failure> {
+        Ok(serde_json::to_string_pretty(self)?)
     }
 
-    fn text(&self) -> String {
+    /// For people.
+    pub fn text(&self) -> String {
         let mut lines = vec![self.input.clone(), String::new()];
         let mut row = |name: &str, value: String| lines.push(format!("{name:<12} {value}"));
         if let Some(endpoint) = &self.endpoint {
@@ -172,8 +180,9 @@ impl Report {
             lines.push(format!("{severity:<7} {} ({})", finding.code, finding.about));
             lines.push(format!("        {}", finding.message));
         }
+        lines.extend(self.note.iter().map(|note| format!("NOTE    {note}")));
         lines.push(self.summary());
-        lines.join("\n") + "\n"
+        lines.join("\n")
     }
 
     fn left(&self, leaf: &Facts) -> String {

@@ -8,8 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Inspect, endpoint};
 use crate::cli::Failure;
-use crate::cli::judging::{most, read_file};
-use crate::operating::client;
+use crate::cli::judging::{Named, read_files};
 use crate::pki::import::conventional;
 use crate::probes::{Limits, Sighting, Target, look};
 
@@ -20,9 +19,6 @@ pub(super) enum Source {
     Endpoint(Box<Target>),
 }
 
-/// A name and what is in it.
-pub(super) type Named = (String, Zeroizing<Vec<u8>>);
-
 /// What was found there.
 pub(super) enum Taken {
     Inputs(Vec<Named>),
@@ -31,7 +27,29 @@ pub(super) enum Taken {
 
 impl Source {
     /// A file that exists is a file; then `secret/NAME`; then `HOST:PORT`.
+    ///
+    /// # Errors
+    /// The endpoint makes no sense, or an option does not go with what is inspected.
     pub fn of(arguments: &Inspect) -> Result<Self, Failure> {
+        let source = Self::named(arguments)?;
+        let judging = &arguments.judging;
+        let misplaced = match source {
+            Self::Endpoint(_) if judging.fetch_issuers => {
+                "--fetch-issuers goes with files and Secrets: a server has to send its issuers itself, and one that it does not \
+                 send is a finding"
+            }
+            Self::Endpoint(_) if judging.password_file.is_some() => {
+                "--password-file goes with files and Secrets: what a server serves is not encrypted"
+            }
+            Self::Files(_) | Self::Secret(_) if arguments.protocol.is_some() => {
+                "--protocol goes with HOST:PORT, which is none of the arguments; a file of that name would be taken first"
+            }
+            source => return Ok(source),
+        };
+        Err(misplaced.into())
+    }
+
+    fn named(arguments: &Inspect) -> Result<Self, Failure> {
         if let Some(name) = &arguments.secret {
             return Ok(Self::Secret(name.clone()));
         }
@@ -67,10 +85,7 @@ impl Source {
 
     pub async fn take(&self, arguments: &Inspect) -> Result<Taken, Failure> {
         match self {
-            Self::Files(files) => {
-                let read = |name: &String| Ok((name.clone(), read_file(Path::new(name), most())?));
-                Ok(Taken::Inputs(files.iter().map(read).collect::<Result<_, Failure>>()?))
-            }
+            Self::Files(files) => Ok(Taken::Inputs(read_files(files)?)),
             Self::Secret(name) => Ok(Taken::Inputs(secret(name, arguments).await?)),
             Self::Endpoint(target) => {
                 let sighting = look(target, &Limits::default()).await;
@@ -81,8 +96,7 @@ impl Source {
 }
 
 async fn secret(name: &str, arguments: &Inspect) -> Result<Vec<Named>, Failure> {
-    let client = client::connect(&arguments.cluster.kube, None).await?;
-    let namespace = arguments.cluster.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let (client, namespace) = arguments.cluster.connect().await?;
     let secret = Api::<Secret>::namespaced(client, &namespace).get_opt(name).await?;
     let secret = secret.ok_or_else(|| format!("there is no Secret {name} in the namespace {namespace}"))?;
     let mut data = secret.data.unwrap_or_default();

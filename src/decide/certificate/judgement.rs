@@ -86,7 +86,10 @@ pub(super) fn judge(
 }
 
 /// The trust anchors that the spec names.
-pub(super) fn own_anchors(import: &Import) -> Result<Vec<Certificate>, String> {
+///
+/// # Errors
+/// What is wrong with them.
+pub fn own_anchors(import: &Import) -> Result<Vec<Certificate>, String> {
     let Some(pem) = &import.trust_anchors else { return Ok(Vec::new()) };
     let chain = Chain::from_pem(pem.as_bytes(), &PemLimits::CHAIN).map_err(|e| e.to_string())?;
     Ok(chain.iter().cloned().collect())

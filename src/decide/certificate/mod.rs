@@ -43,7 +43,8 @@ use kube::ResourceExt;
 
 pub use self::acme::dns_solver;
 pub use self::expiry::watched_of as watched;
-pub use self::names::{Wanted, wanted};
+pub use self::judgement::own_anchors as import_anchors;
+pub use self::names::{Wanted, usages, wanted};
 pub use self::renewal_info::next_after as next_renewal_check;
 pub use self::rollback::is_way_back;
 use self::state::State;
