@@ -88,6 +88,7 @@ fn jobs_are_made_with_the_certificate_and_waited_for() {
     assert_eq!((value("MINE").as_str(), value("MAILCERT_REVISION").as_str()), ("1", "1"));
     assert_eq!(value("MAILCERT_CERTIFICATE"), data(&stage.secret("mail-tls"))["tls.crt"]);
     assert!(!job.to_string().contains("PRIVATE KEY"));
+    assert_eq!(job["spec"]["activeDeadlineSeconds"], 600, "one that hangs fails");
     assert_eq!(
         (&job["metadata"]["labels"]["team"], &job["metadata"]["ownerReferences"][0]["name"]),
         (&json!("mail"), &json!("mail"))

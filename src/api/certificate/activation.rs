@@ -189,7 +189,8 @@ pub struct ExecCall {
 #[serde(rename_all = "camelCase")]
 pub struct JobCall {
     /// `metadata` and `spec` of a batch/v1 Job. Its containers are given `MAILCERT_NAMESPACE`, `MAILCERT_NAME`,
-    /// `MAILCERT_REVISION`, `MAILCERT_SERIAL`, `MAILCERT_FINGERPRINT` and `MAILCERT_CERTIFICATE` (PEM) as environment.
+    /// `MAILCERT_REVISION`, `MAILCERT_SERIAL`, `MAILCERT_FINGERPRINT` and `MAILCERT_CERTIFICATE` (PEM) as environment. Unless it says otherwise,
+    /// `activeDeadlineSeconds` is 600 and `ttlSecondsAfterFinished` is 86400.
     #[schemars(schema_with = "schema::any_object")]
     pub template: Value,
 }

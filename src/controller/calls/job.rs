@@ -19,6 +19,8 @@ use crate::pki::Fingerprint;
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
 /// Finished Jobs go after this time, where the template does not say otherwise.
 const KEPT_SECONDS: i32 = 86_400;
+/// One that takes longer has failed, where the template does not say otherwise: it is told, and tried again.
+const LONGEST_SECONDS: i32 = 600;
 
 /// Makes the Job, or looks at it: `Ok(false)` while it runs.
 pub async fn call(
@@ -115,6 +117,7 @@ fn job(object: &MailCertificate, purpose: Purpose, call: &JobCall, told: &Told, 
     let mut template = call.template.clone();
     let spec = template.get_mut("spec").and_then(Value::as_object_mut).ok_or_else(|| unusable("it has no spec"))?;
     spec.entry("ttlSecondsAfterFinished").or_insert(json!(KEPT_SECONDS));
+    spec.entry("activeDeadlineSeconds").or_insert(json!(LONGEST_SECONDS));
     let pod = spec.get_mut("template").and_then(|t| t.get_mut("spec")).and_then(Value::as_object_mut);
     let pod = pod.ok_or_else(|| unusable("it has no spec.template.spec"))?;
     pod.entry("restartPolicy").or_insert(json!("Never"));
