@@ -321,6 +321,26 @@ words! {
     NOT_TRUSTED = "NotTrusted",
 }
 
+/// The codes of findings that can be allowed (`spec.import.allow`, `mailcert import --allow`): those about what a certificate
+/// is, and whom it leads to. What cannot be read, and a key that is missing or another one's, stops an import whatever is allowed;
+/// a warning stops none anyway.
+pub const ALLOWABLE: &[&str] = &[
+    import::LEAF_IS_CA,
+    import::CHAIN_INCOMPLETE,
+    import::CHAIN_BROKEN,
+    import::EXPIRED,
+    import::NOT_YET_VALID,
+    import::WEAK_KEY,
+    import::WEAK_SIGNATURE,
+    import::NAME_CONSTRAINTS,
+    import::EXTERNAL_URL_NOT_COVERED,
+    import::NAME_NOT_COVERED,
+    import::COMMON_NAME_NOT_IN_SANS,
+    import::USAGE_MISSING,
+    import::UNKNOWN_CRITICAL_EXTENSION,
+    import::NOT_TRUSTED,
+];
+
 words! {
     /// Reasons on a MailDomain.
     domain:

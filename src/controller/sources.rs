@@ -127,6 +127,7 @@ async fn parse(
         ImportFormat::PKCS12 => Format::Pkcs12,
     };
     let source = import.secret_ref.name.clone();
+    let unread: Vec<String> = data.keys().filter(|key| !names.contains(key)).take(10).cloned().collect();
     let read = tokio::task::spawn_blocking(move || {
         let input = |name: &String| Some((name.clone(), &data.get(name)?.0));
         let named: Vec<(String, &Vec<u8>)> = names.iter().filter_map(input).collect();
@@ -134,7 +135,14 @@ async fn parse(
         let password = password.as_ref().map(|p| p.as_slice());
         import::read(&Request { inputs: &inputs, format, password, extra_issuers: &issuers, limits })
     });
-    let (imported, findings) = read.await.map_err(|_| unreadable(&source))?;
+    let (imported, mut findings) = read.await.map_err(|_| unreadable(&source))?;
+    let missing = |f: &&mut import::Finding| f.code == words::NO_CERTIFICATE || f.code == words::NO_KEY;
+    for finding in findings.iter_mut().filter(|_| !unread.is_empty()).filter(missing) {
+        finding.message.push_str(&format!(
+            ". These keys of Secret {source} were not read, and spec.import.keys can name them: {}",
+            unread.join(", ")
+        ));
+    }
     Ok((Arc::new(imported), findings))
 }
 

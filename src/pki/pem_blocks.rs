@@ -18,6 +18,14 @@ pub enum PemError {
         /// Its label, such as CERTIFICATE.
         label: String,
     },
+    /// An END and a BEGIN in one line, as where files were joined of which one lacks its last line break.
+    #[error("line {line} has two markers; put a line break between -----END {label}----- and what follows it")]
+    Joined {
+        /// The line.
+        line: usize,
+        /// The label of the END.
+        label: String,
+    },
     /// The text between BEGIN and END is no base64.
     #[error("PEM block {block} ({label}, line {line}) is not valid base64")]
     Base64 {
@@ -53,11 +61,32 @@ impl Block<'_> {
 
     /// The DER inside. It is wiped on drop, as it may be a private key.
     pub fn decode(&self) -> Result<Zeroizing<Vec<u8>>, PemError> {
-        match pem::parse(self.text) {
+        // The crate knows line breaks with a line feed only.
+        let unix: Option<Zeroizing<Vec<u8>>> = (line_end(self.text) == b'\r')
+            .then(|| Zeroizing::new(self.text.iter().map(|b| if *b == b'\r' { b'\n' } else { *b }).collect()));
+        match pem::parse(unix.as_deref().map_or(self.text, Vec::as_slice)) {
             Ok(block) if !block.contents().is_empty() => Ok(Zeroizing::new(block.into_contents())),
             _ => Err(PemError::Base64 { block: self.number, line: self.line, label: self.label.to_owned() }),
         }
     }
+}
+
+/// Text of old Macs, and of programs that remove line feeds, has carriage returns alone.
+fn line_end(input: &[u8]) -> u8 {
+    if input.contains(&b'\r') && !input.contains(&b'\n') { b'\r' } else { b'\n' }
+}
+
+/// A line without the white space around it, and without the byte order mark that is in the middle where Windows' files
+/// were joined.
+fn bare(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii();
+    line.strip_prefix(b"\xef\xbb\xbf").map_or(line, <[u8]>::trim_ascii_start)
+}
+
+/// Whether a line of the input begins a PEM block.
+pub(crate) fn has_begin_line(input: &[u8]) -> bool {
+    let end = line_end(input);
+    input.split(|b| *b == end).any(|line| bare(line).starts_with(b"-----BEGIN "))
 }
 
 /// Cuts `input` into its PEM blocks; text before, between and after them is skipped.
@@ -65,10 +94,16 @@ pub(crate) fn blocks(input: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
     let mut found = Vec::new();
     let mut open: Option<(usize, usize, &str)> = None;
     let mut start = 0;
-    for (index, line) in input.split(|b| *b == b'\n').enumerate() {
+    let end = line_end(input);
+    for (index, line) in input.split(|b| *b == end).enumerate() {
         let begins = start;
         start += line.len() + 1;
-        let Some((kind, label)) = marker(line) else { continue };
+        let Some((kind, label)) = marker(line) else {
+            match open.and_then(|(_, _, label)| joined(line, label)) {
+                Some(label) => return Err(PemError::Joined { line: index + 1, label: label.to_owned() }),
+                None => continue,
+            }
+        };
         let unterminated = |(_, line, label): (usize, usize, &str), block| {
             Err(PemError::Unterminated { block, line, label: label.to_owned() })
         };
@@ -98,8 +133,7 @@ enum Marker {
 
 /// The marker that a whole line is, with its label of at most 64 capital letters, digits and spaces.
 fn marker(line: &[u8]) -> Option<(Marker, &str)> {
-    let line = line.trim_ascii();
-    let rest = line.strip_prefix(b"-----")?.strip_suffix(b"-----")?;
+    let rest = bare(line).strip_prefix(b"-----")?.strip_suffix(b"-----")?;
     let (marker, label) = match rest.strip_prefix(b"BEGIN ") {
         Some(label) => (Marker::Begin, label),
         None => (Marker::End, rest.strip_prefix(b"END ")?),
@@ -108,6 +142,12 @@ fn marker(line: &[u8]) -> Option<(Marker, &str)> {
         && label.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b' ')
         && !label.is_empty();
     Some((marker, std::str::from_utf8(label).ok().filter(|_| fits)?))
+}
+
+/// The label, when the line begins with its END and has another marker behind that.
+fn joined<'l>(line: &[u8], label: &'l str) -> Option<&'l str> {
+    let behind = bare(line).strip_prefix(b"-----END ")?.strip_prefix(label.as_bytes())?.strip_prefix(b"-----")?;
+    (behind.starts_with(b"-----BEGIN ") || behind.trim_ascii_start().starts_with(b"-----BEGIN ")).then_some(label)
 }
 
 /// One PEM block with lines of 64 characters and a final newline (RFC 7468, strict form).
@@ -147,6 +187,10 @@ mod tests {
                 "PEM block 1 (A, line 1) has no matching END line; the text was cut off or mixed up",
             ),
             (
+                "-----BEGIN A-----\nAAAA\n-----END A----------BEGIN B-----\nAAAA\n-----END B-----\n".to_owned(),
+                "line 3 has two markers; put a line break between -----END A----- and what follows it",
+            ),
+            (
                 "-----BEGIN A-----\nAAAA\n-----END B-----\n".to_owned(),
                 "PEM block 1 (A, line 1) has no matching END line; the text was cut off or mixed up",
             ),
@@ -155,6 +199,20 @@ mod tests {
         }
         let bad = blocks(b"-----BEGIN A-----\n????\n-----END A-----").unwrap();
         assert_eq!(bad[0].decode().unwrap_err().to_string(), "PEM block 1 (A, line 1) is not valid base64");
+    }
+
+    #[test]
+    fn marks_and_line_ends_of_other_systems() {
+        let block = encode("CERTIFICATE", &[7; 100]);
+        let joined = format!("{}\u{feff}{}", *block, *block);
+        let mac = block.repeat(2).replace('\n', "\r");
+        for text in [joined, mac] {
+            assert!(has_begin_line(text.as_bytes()));
+            let found = blocks(text.as_bytes()).unwrap();
+            let seen: Vec<_> = found.iter().map(|b| (b.number, b.line, b.decode().unwrap().to_vec())).collect();
+            assert_eq!(seen, [(1, 1, vec![7; 100]), (2, 6, vec![7; 100])], "{text:?}");
+        }
+        assert!(!has_begin_line(b"say -----BEGIN A-----"));
     }
 
     #[test]

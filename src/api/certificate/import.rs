@@ -22,10 +22,11 @@ pub struct Import {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<PasswordRef>,
     /// The keys of the Secret to take. Default: those that are named as certificates and keys commonly are (`tls.crt`,
-    /// `tls.key`, `ca.crt`, `*.pem`, `*.p12`, `*.pfx`, …).
+    /// `tls.key`, `ca.crt`, `fullchain.pem`, `*.p12`, …), else every `*.pem`, `*.crt`, `*.cer` and `*.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<ImportKeys>,
-    /// Findings that are no obstacle here, by their documented words (`NameNotCovered`).
+    /// Findings that are no obstacle here, by their documented words (`NameNotCovered`); each for itself, so that what has
+    /// expired must still be trusted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$")))]
     pub allow: Vec<String>,

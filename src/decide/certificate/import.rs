@@ -20,9 +20,8 @@ use super::world::{Action, Fresh, ImportView, KeyPair, Lacking, Origin, SourceRe
 use super::{Step, beside, is_lost, issue, repair, rest, rollback};
 use crate::api::certificate::{Finding, Import, ImportStatus};
 use crate::api::keys;
-use crate::api::reasons::{certificate as reason, finding, import as words};
+use crate::api::reasons::{self, certificate as reason, finding, import as words};
 use crate::decide::backoff;
-use crate::pki::import::Code;
 use crate::pki::{Certificate, Chain, Fingerprint, PrivateKey};
 
 /// At most as many missing issuers are asked for, one above the other.
@@ -267,12 +266,13 @@ fn misuse(state: &State<'_>, import: &Import) -> Option<String> {
             state.spec.secret_name
         ));
     }
-    let unknown: Vec<&str> = import.allow.iter().map(String::as_str).filter(|w| Code::of(w).is_none()).collect();
-    if !unknown.is_empty() {
+    let useless: Vec<&str> =
+        import.allow.iter().map(String::as_str).filter(|word| !reasons::ALLOWABLE.contains(word)).collect();
+    if !useless.is_empty() {
         return Some(format!(
-            "spec.import.allow: {} is no finding of an import; it can be any of {}",
-            unknown.join(", "),
-            words::ALL.join(", ")
+            "spec.import.allow: {} is no finding that can be allowed; it can be any of {}",
+            useless.join(", "),
+            reasons::ALLOWABLE.join(", ")
         ));
     }
     judgement::own_anchors(import).err().map(|e| format!("spec.import.trustAnchors: {e}"))

@@ -30,9 +30,13 @@ pub(super) fn arrange(material: Material, request: &Request<'_>) -> (Imported, V
         let message = "there is no private key in it; give the file with -----BEGIN PRIVATE KEY----- too";
         findings.push(Finding::error(code::NO_KEY, &inputs(request), message));
     }
-    let Some(leaf) = leaf(&certificates, &keys) else {
+    let own = leaf(&certificates, &keys);
+    let only_cas = own.and_then(|leaf| only_cas(leaf, &certificates, &keys, closed));
+    let Some(leaf) = own.filter(|_| only_cas.is_none()) else {
+        findings.extend(only_cas.map(|message| Finding::error(code::NO_CERTIFICATE, &inputs(request), message)));
         let key = keys.into_iter().next().map(|k| k.key);
-        return (Imported { key, ..Imported::default() }, findings);
+        let left_out = certificates.into_iter().map(|found| found.certificate).collect();
+        return (Imported { key, left_out, ..Imported::default() }, findings);
     };
     let key = key_of(&certificates[leaf], &certificates, &keys, &mut findings);
     let path = Path::build(leaf, &certificates, request, &mut findings);
@@ -57,6 +61,35 @@ fn leaf(certificates: &[FoundCertificate], keys: &[FoundKey]) -> Option<usize> {
     (0..certificates.len()).max_by_key(rank)
 }
 
+/// What to say where all there is besides a key, or besides what could not be read, are certificates of CAs: none of them is the
+/// server's own, and to judge one as if it were would mislead.
+fn only_cas(leaf: usize, certificates: &[FoundCertificate], keys: &[FoundKey], closed: bool) -> Option<String> {
+    let chosen = &certificates[leaf].certificate;
+    let key_is_elsewhere = keys.iter().all(|k| k.key.spki_der() != chosen.spki_der()) && (closed || !keys.is_empty());
+    // One that is signed by itself may well be the server's, made with the defaults of `openssl req -x509`.
+    let single = certificates.len() == 1 && chosen.self_issued;
+    if !chosen.is_ca || !key_is_elsewhere || single {
+        return None;
+    }
+    let labels: Vec<String> = certificates.iter().map(|found| found.certificate.label()).collect();
+    Some(format!(
+        "there are only CA certificates in what can be read ({}), and none belongs to a key; give the server's own certificate too",
+        listed(&labels)
+    ))
+}
+
+/// What a certificate is called among others: with more than its name where another one has the same, as after a renewal.
+fn told_apart(certificate: &Certificate, certificates: &[FoundCertificate]) -> String {
+    let label = certificate.label();
+    let namesake = |found: &FoundCertificate| {
+        found.certificate.fingerprint != certificate.fingerprint && found.certificate.label() == label
+    };
+    match certificates.iter().any(namesake) {
+        true => format!("{label} (serial {}, valid until {})", certificate.serial, certificate.not_after),
+        false => label,
+    }
+}
+
 /// The key that belongs to the leaf, with what is wrong about keys.
 fn key_of(
     leaf: &FoundCertificate,
@@ -68,7 +101,7 @@ fn key_of(
     let own = keys.iter().find(|k| k.key.spki_der() == leaf.certificate.spki_der());
     if keys.len() > 1 {
         let belongs = |key: &FoundKey| match owner(key) {
-            Some(found) => format!("{} belongs to {}", key.origin, found.certificate.label()),
+            Some(found) => format!("{} belongs to {}", key.origin, told_apart(&found.certificate, certificates)),
             None => format!("{} belongs to no certificate here", key.origin),
         };
         let told = keys.iter().take(10).map(belongs).collect::<Vec<_>>().join("; ");
@@ -93,7 +126,7 @@ fn key_of(
              has the SHA-256 {}), or the certificate of this key ({})",
             key.origin,
             certificates.len(),
-            leaf.certificate.label(),
+            told_apart(&leaf.certificate, certificates),
             leaf.certificate.spki_sha256,
             key.key.spki_sha256()
         );
@@ -108,8 +141,8 @@ fn key_of(
             "the private key in {} does not belong to the first certificate, {}, but to {} in {}; remove the certificate that is not meant, \
              or give the other key",
             own.origin,
-            first.certificate.label(),
-            leaf.certificate.label(),
+            told_apart(&first.certificate, certificates),
+            told_apart(&leaf.certificate, certificates),
             leaf.input_name
         );
         findings.push(Finding::error(code::KEY_MISMATCH, &first.certificate.label(), message));
@@ -137,9 +170,9 @@ impl Path {
         while path.chain.len() <= DEPTH {
             let Some(top) = path.chain.last().filter(|top| !top.is_root() || path.chain.len() > 1) else { break };
             let unused = certificates.iter().enumerate().filter(|(i, _)| !path.found.contains(i));
-            let next = issuer(top, unused.map(|(i, c)| (Some(i), &c.certificate)));
-            let next = next.or_else(|| issuer(top, request.extra_issuers.iter().map(|c| (None, c))));
-            let Some((index, next)) = next else { break };
+            let given = named(top, unused.map(|(i, c)| (Some(i), &c.certificate)));
+            let further = named(top, request.extra_issuers.iter().map(|c| (None, c)));
+            let Some((index, next)) = issuer(top, given.chain(further)) else { break };
             if path.chain.iter().any(|c| c.fingerprint == next.fingerprint) {
                 break;
             }
@@ -169,7 +202,7 @@ impl Path {
         if ca.is_empty() {
             ca.extend(self.chain.last().and_then(|top| root_of(top, findings)));
         }
-        let mut left_out = Vec::new();
+        let (mut left_out, mut labels) = (Vec::new(), Vec::new());
         for (_, found) in certificates.iter().enumerate().filter(|(i, _)| !self.found.contains(i)) {
             let c = &found.certificate;
             let known = ca.iter().any(|k| k.fingerprint == c.fingerprint);
@@ -177,11 +210,14 @@ impl Path {
             match (known, kept) {
                 (true, _) => {}
                 (false, true) => ca.push(c.clone()),
-                (false, false) => left_out.push(c.clone()),
+                (false, false) => {
+                    left_out.push(c.clone());
+                    // No more than these are shown.
+                    labels.push(if labels.len() < 10 { told_apart(c, certificates) } else { c.label() });
+                }
             }
         }
         if !left_out.is_empty() {
-            let labels: Vec<String> = left_out.iter().map(Certificate::label).collect();
             let message = format!("certificates that do not belong to the chain were left out: {}", listed(&labels));
             findings.push(Finding::info(code::CERTIFICATES_LEFT_OUT, &self.chain[0].label(), message));
         }
@@ -206,14 +242,27 @@ fn root_of(top: &Certificate, findings: &mut Vec<Finding>) -> Option<Certificate
     Some(root)
 }
 
-/// Which of the candidates issued `top`: before all others one whose key made the signature, then a root, then the one
-/// that lasts longest.
+/// Those of some certificates that have the name of `top`'s issuer, as many as are tried.
+fn named<'c>(
+    top: &Certificate,
+    candidates: impl Iterator<Item = (Option<usize>, &'c Certificate)>,
+) -> impl Iterator<Item = (Option<usize>, &'c Certificate)> {
+    candidates
+        .filter(move |(_, c)| c.subject_der() == top.issuer_der() && c.fingerprint != top.fingerprint)
+        .take(CANDIDATES)
+}
+
+/// Which of the candidates issued `top`: before all others one whose key made the signature; then one that lasts as long as
+/// `top` does, as a CA that has a newer certificate for the same key means that one to be used; then one of the inputs,
+/// a root, and the one that lasts longest.
 fn issuer<'c>(
     top: &Certificate,
     candidates: impl Iterator<Item = (Option<usize>, &'c Certificate)>,
 ) -> Option<(Option<usize>, &'c Certificate)> {
-    let named = candidates.filter(|(_, c)| c.subject_der() == top.issuer_der() && c.fingerprint != top.fingerprint);
-    named.take(CANDIDATES).max_by_key(|(_, c)| (top.signed_by(c).is_ok(), c.is_root(), c.not_after))
+    candidates.max_by_key(|(index, c)| {
+        let lasts = c.not_after >= top.not_after;
+        (top.signed_by(c).is_ok(), lasts, index.is_some(), c.is_root(), c.not_after)
+    })
 }
 
 /// Tells when a PEM input had the chain in another order.

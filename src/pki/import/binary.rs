@@ -2,7 +2,7 @@
 
 use x509_parser::asn1_rs::{Any, FromBer, Tag};
 
-use super::{Finding, Input, Request, material::Material, password, pkcs8, pkcs12};
+use super::{Finding, Input, Request, material::Material, mistakes, password, pkcs8, pkcs12};
 use crate::api::reasons::import as code;
 use crate::pki::key::PrivateKey;
 
@@ -19,6 +19,7 @@ enum Kind {
 
 /// Takes in what the input's structure says that it is.
 pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request<'_>) {
+    let input = &Input { name: input.name, bytes: without_line_end(input.bytes) };
     match kind(input.bytes) {
         Kind::Pkcs12 => pkcs12::take(material, input, request),
         Kind::Certificate => material.certificate(input, 1, input.bytes, input.bytes.len(), (&request.limits, false)),
@@ -30,14 +31,26 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
         Kind::EncryptedKey => encrypted_key(material, input, request),
         Kind::Key => match PrivateKey::from_any_der(input.bytes) {
             Ok(key) => material.key(key, input.name.to_owned()),
-            Err(error) => material.refuse(Finding::error(code::KEY_UNUSABLE, input.name, error.to_string())),
+            Err(error) => {
+                let unknown = || Finding::error(code::KEY_UNUSABLE, input.name, error.to_string());
+                material.refuse(pkcs8::unusable(input.bytes, input.name).unwrap_or_else(unknown));
+            }
         },
         Kind::Unknown => {
-            let message =
+            let unknown =
                 "it is neither PEM nor a DER certificate, key or PKCS#12 file; check that it is the right file";
+            let message = mistakes::hint(input.bytes).unwrap_or(unknown);
             material.refuse(Finding::error(code::UNREADABLE, input.name, message));
         }
         Kind::Other(message) => material.refuse(Finding::error(code::UNSUPPORTED, input.name, message)),
+    }
+}
+
+/// Without white space behind the outermost element, as editors and shells add a line break.
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    match Any::from_ber(bytes) {
+        Ok((rest, _)) if rest.trim_ascii().is_empty() => &bytes[..bytes.len() - rest.len()],
+        _ => bytes,
     }
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::{Code, Finding, Imported, Severity, arrange::CANDIDATES};
 use crate::api::reasons::import as code;
 use crate::pki::{
-    cert::Certificate,
+    cert::{Certificate, LinkError},
     chain::Chain,
     names::{covers, to_ascii},
     paths::{PathFailure, path, path_apart_from_defects},
@@ -71,7 +71,7 @@ pub fn judge(imported: &Imported, expectation: &Expectation, now: Timestamp) -> 
     for defect in defects_of_chain(chain, &expected, now) {
         let number = number_of(&defect);
         let about = chain.iter().nth(number - 1).unwrap_or(chain.leaf()).label();
-        findings.push(Finding::error(code_of(&defect), &about, defect.to_string()));
+        findings.push(Finding::error(code_of(&defect), &about, words_of(&defect, chain)));
     }
     for certificate in chain.iter() {
         if !certificate.unknown_critical.is_empty() {
@@ -142,6 +142,21 @@ fn code_of(defect: &Defect) -> &'static str {
     }
 }
 
+/// What is wrong and what to do, where an import knows more of it than an issuer does.
+fn words_of(defect: &Defect, chain: &Chain) -> String {
+    match defect {
+        Defect::Expired { number, subject, not_after } if *number > 1 => {
+            format!("certificate {number} ({subject}) expired at {not_after}; replace it by the CA's current one")
+        }
+        Defect::LeafIsCa if chain.leaf().self_issued && chain.rest().is_empty() => {
+            "the only certificate is a CA certificate (basicConstraints CA:TRUE), as `openssl req -x509` makes it unless it is told \
+             otherwise; have it made with basicConstraints=CA:FALSE (-addext basicConstraints=critical,CA:FALSE)"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Which certificate of the chain a defect is about, counted from 1.
 fn number_of(defect: &Defect) -> usize {
     match defect {
@@ -158,7 +173,11 @@ fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Tim
     let top = chain.rest().last().unwrap_or(chain.leaf());
     let named = imported.ca.iter().filter(|root| root.subject_der() == top.issuer_der()).take(CANDIDATES);
     // That it cannot be verified is another matter: it is there.
-    let signed = |root: &Certificate| top.signed_by(root).is_ok() || !top.is_verifiable_by(root);
+    let signed = |root: &Certificate| match top.signed_by(root) {
+        Ok(()) => true,
+        Err(LinkError::Algorithm | LinkError::Signature) => !top.is_verifiable_by(root),
+        Err(LinkError::Name | LinkError::NotCa) => false,
+    };
     let root = named.into_iter().any(|root| root.fingerprint == top.fingerprint || signed(root));
     let told = |codes: &[&str]| findings.iter().any(|f| codes.contains(&f.code.word()));
     let verdict = match path(chain, &expectation.anchors, now) {
@@ -175,6 +194,7 @@ fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Tim
     // What a link lacks is told already, unless that is allowed.
     let stays = |f: &Finding| OF_LINKS.contains(&f.code.word()) && !expectation.allow.contains(&f.code);
     let about = chain.leaf().label();
+    let no_ca = imported.ca.iter().chain(&imported.left_out).find(|c| top.signed_by(c) == Err(LinkError::NotCa));
     match failure {
         PathFailure::Unverified(_) if findings.iter().any(stays) => {}
         PathFailure::Unverified(verdict) => {
@@ -203,12 +223,13 @@ fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Tim
                 findings.push(name_constraints(&about, &verdict.to_string()));
             }
         }
+        PathFailure::UnknownIssuer(_) if no_ca.is_some() => findings.push(chain_incomplete(top, no_ca)),
         // A CA above the leaf that does not say where its issuer is may well be the last one below the root.
         PathFailure::UnknownIssuer(verdict) if !chain.rest().is_empty() && top.ca_issuers.is_empty() => {
             findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string()));
             findings.push(root_missing(top));
         }
-        PathFailure::UnknownIssuer(_) => findings.push(chain_incomplete(top)),
+        PathFailure::UnknownIssuer(_) => findings.push(chain_incomplete(top, None)),
     }
 }
 
@@ -219,24 +240,37 @@ fn name_constraints(about: &str, verdict: &str) -> Finding {
 
 fn root_missing(top: &Certificate) -> Finding {
     let message = format!(
-        "the root {} that signed {} is neither in the file nor among the Mozilla roots, so ca.crt will not have it; add the root \
-         for clients that verify with ca.crt",
+        "the issuer {} that signed {} is neither in the file nor among the Mozilla roots, so ca.crt will not have it; add its \
+         certificate, and those above it, for clients that verify with ca.crt",
         top.issuer,
         top.label()
     );
     Finding::warning(code::ROOT_MISSING, &top.label(), message)
 }
 
-fn chain_incomplete(top: &Certificate) -> Finding {
+/// `no_ca` is a certificate of the issuer's name that is there and cannot be it.
+fn chain_incomplete(top: &Certificate, no_ca: Option<&Certificate>) -> Finding {
     let place = match &top.ca_issuers[..] {
         [] => "the certificate does not say where it can be had; ask the CA for it".to_owned(),
         urls => format!("it can be had at {}", urls.join(" or ")),
     };
-    let message = format!(
-        "the issuer of {}, {}, is missing, and clients do not look for it; add its certificate to the file ({place})",
-        top.label(),
-        top.issuer
-    );
+    let message = match no_ca {
+        Some(no_ca) => format!(
+            "the issuer of {}, {}, is in the file, but clients do not take it as a CA: {}. Give the certificate that this CA has for \
+             clients, or have the server's issued by another CA ({place})",
+            top.label(),
+            top.issuer,
+            match no_ca.is_ca {
+                true => "its key usage lacks keyCertSign",
+                false => "it is of X.509 version 1, or lacks basicConstraints with CA:TRUE",
+            }
+        ),
+        None => format!(
+            "the issuer of {}, {}, is missing, and clients do not look for it; add its certificate to the file ({place})",
+            top.label(),
+            top.issuer
+        ),
+    };
     let mut finding = Finding::error(code::CHAIN_INCOMPLETE, &top.label(), message);
     finding.issuer_urls.clone_from(&top.ca_issuers);
     finding

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Finding, Format, Input, Limits, Request, binary, budget::Budget, pem, pkcs12};
 use crate::api::reasons::import as code;
-use crate::pki::{cert::Certificate, key::PrivateKey};
+use crate::pki::{cert::Certificate, key::PrivateKey, pem_blocks};
 
 /// The most certificates that are kept of an import.
 const CERTIFICATES: usize = 500;
@@ -54,7 +54,7 @@ impl Material {
         match request.format {
             Format::Pkcs12 => pkcs12::take(self, &input, request),
             Format::Pem => pem::take(self, &input, request),
-            Format::Auto if pem::looks_like_pem(bytes) => pem::take(self, &input, request),
+            Format::Auto if pem_blocks::has_begin_line(bytes) => pem::take(self, &input, request),
             Format::Auto => binary::take(self, &input, request),
         }
         self.inputs += 1;

@@ -12,6 +12,7 @@ mod budget;
 mod finding;
 mod judge;
 mod material;
+mod mistakes;
 mod names;
 mod password;
 mod pbe;

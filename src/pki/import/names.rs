@@ -20,6 +20,8 @@ const ISSUERS: &[&str] =
 const COMBINED: &[&str] = &["tls-combined.pem", "bluemind.pem", "combined.pem", "bundle.pem"];
 /// How names of PKCS#12 files end.
 const PKCS12: &[&str] = &[".p12", ".pfx"];
+/// How names of further files end that may hold certificates and keys.
+const FURTHER: &[&str] = &[".pem", ".crt", ".cer", ".key"];
 /// PKCS#12 files that hold trust anchors only.
 const TRUST_STORES: &[&str] = &["truststore.p12", "truststore.pfx"];
 
@@ -33,7 +35,8 @@ pub(super) fn is_for_roots(name: &str) -> bool {
 ///
 /// A certificate and its key in files of their own come first, then files with both, then PKCS#12: what holds the
 /// same pair once more, such as a keystore beside `tls.crt` and `tls.key`, needs no password that way. Names are compared
-/// without regard to case. Empty when no name is known.
+/// without regard to case. Where none of that is whole, every other PEM, certificate or key file by the end of its name is read too. Empty
+/// when no name is known.
 pub fn conventional<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let names: Vec<&str> = names.into_iter().collect();
     let pick = |known: &[&str]| -> Vec<&'a str> {
@@ -55,5 +58,11 @@ pub fn conventional<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str
     if !stores.is_empty() {
         return [stores, issuers].concat();
     }
-    [certificates, keys, issuers].concat()
+    let is_further = |n: &&&str| FURTHER.iter().any(|end| lower(n).ends_with(end));
+    let mut further: Vec<&str> = names.iter().filter(is_further).copied().collect();
+    further.sort_unstable();
+    let mut all = [certificates, keys, issuers].concat();
+    further.retain(|n| !all.contains(n));
+    all.extend(further);
+    all
 }

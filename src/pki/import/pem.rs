@@ -1,16 +1,11 @@
 //! PEM inputs: certificates and keys in any order, with any text around them.
 
-use super::{Finding, Input, Request, binary, material::Material};
+use super::{Finding, Input, Request, binary, material::Material, mistakes, pkcs8};
 use crate::api::reasons::import as code;
 use crate::pki::{
     key::{KeyError, PrivateKey},
     pem_blocks::{self, Block},
 };
-
-/// Whether a line of the input begins a PEM block.
-pub(super) fn looks_like_pem(bytes: &[u8]) -> bool {
-    bytes.split(|b| *b == b'\n').any(|line| line.trim_ascii_start().starts_with(b"-----BEGIN "))
-}
 
 /// Takes in every block.
 pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request<'_>) {
@@ -24,7 +19,8 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
         Err(error) => return material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
     };
     if blocks.is_empty() {
-        let message = "there is no PEM block in it; a certificate starts with -----BEGIN CERTIFICATE-----";
+        let unknown = "there is no PEM block in it; a certificate starts with -----BEGIN CERTIFICATE-----";
+        let message = mistakes::hint(input.bytes).unwrap_or(unknown);
         return material.refuse(Finding::error(code::UNREADABLE, input.name, message));
     }
     let mut number = 0;
@@ -72,7 +68,11 @@ fn key(material: &mut Material, input: &Input<'_>, block: &Block<'_>, request: &
     match PrivateKey::from_block(block) {
         Ok(key) => material.key(key, input.name.to_owned()),
         Err(KeyError::Pem(error)) => material.refuse(Finding::error(code::UNREADABLE, input.name, error.to_string())),
-        Err(error) => material.refuse(Finding::error(code::KEY_UNUSABLE, input.name, error.to_string())),
+        Err(error) => {
+            let finding = block.decode().ok().and_then(|der| pkcs8::unusable(&der, input.name));
+            let unknown = || Finding::error(code::KEY_UNUSABLE, input.name, error.to_string());
+            material.refuse(finding.unwrap_or_else(unknown));
+        }
     }
 }
 

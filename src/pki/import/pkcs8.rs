@@ -3,7 +3,7 @@
 use ::pkcs12::pbe_params::EncryptedPrivateKeyInfo;
 use der::Decode;
 
-use super::{budget::Budget, password::Password, pbe, refusal::Refusal};
+use super::{Finding, budget::Budget, password::Password, pbe, refusal::Refusal};
 use crate::pki::key::PrivateKey;
 
 /// Reads the structure, without opening it.
@@ -29,11 +29,18 @@ pub(super) fn open(
 
 /// The key in what was decrypted.
 pub(super) fn key(plain: &[u8]) -> Result<PrivateKey, Refusal> {
-    PrivateKey::from_any_der(plain).map_err(|_| match ::pkcs8::PrivateKeyInfoRef::try_from(plain) {
-        Ok(info) => Refusal::KeyUnusable { kind: kind(&info.algorithm) },
-        // With a wrong password the padding is right once in 256 times, and what comes out is noise.
-        Err(_) => Refusal::PasswordWrong,
-    })
+    // With a wrong password the padding is right once in 256 times, and what comes out is noise.
+    PrivateKey::from_any_der(plain).map_err(|_| refusal(plain).unwrap_or(Refusal::PasswordWrong))
+}
+
+/// Why a key that is not encrypted cannot be used, with its kind, when the structure is that of a key.
+pub(super) fn unusable(der: &[u8], about: &str) -> Option<Finding> {
+    refusal(der).map(|refusal| refusal.finding(about, ""))
+}
+
+fn refusal(der: &[u8]) -> Option<Refusal> {
+    let info = ::pkcs8::PrivateKeyInfoRef::try_from(der).ok()?;
+    Some(Refusal::KeyUnusable { kind: kind(&info.algorithm) })
 }
 
 fn kind(algorithm: &::pkcs8::spki::AlgorithmIdentifierRef<'_>) -> String {

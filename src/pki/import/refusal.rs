@@ -36,7 +36,7 @@ impl Refusal {
         match self {
             Self::PasswordMissing => {
                 let message = format!(
-                    "it is encrypted and there is no password; give it (passwordSecretRef, or --password-file){hint}"
+                    "it takes a password, and there is none; give it (passwordSecretRef, or --password-file){hint}"
                 );
                 Finding::error(code::PASSWORD_MISSING, about, message)
             }

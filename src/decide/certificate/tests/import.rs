@@ -71,7 +71,6 @@ fn a_new_certificate_is_a_new_revision_and_the_same_is_none() {
 #[test]
 fn another_chain_with_the_same_leaf_is_a_new_revision() {
     let (mut bench, authority, files) = imported();
-    bench.import(|i| i.allow = vec!["RootMissing".to_owned()]);
     bench.put_files(&[("tls.crt", &files.chain), ("tls.key", &files.key)]);
     bench.import(|i| i.allow.extend(["ChainIncomplete".to_owned(), "NotTrusted".to_owned()]));
     bench.settle();
@@ -290,9 +289,16 @@ fn a_spec_that_cannot_be_followed_is_explained() {
     let (_, reason, message) = bench.condition("Ready");
     assert_eq!(reason, "InvalidSpec");
     assert!(
-        message.starts_with("spec.import.allow: Everything is no finding of an import; it can be any of "),
+        message.starts_with(
+            "spec.import.allow: Everything is no finding that can be allowed; it can be any of LeafIsCA, ChainIncomplete, "
+        ),
         "{message}"
     );
+    // A known word that would do nothing.
+    bench.import(|i| i.allow = vec!["NotTrusted".to_owned(), "KeyMismatch".to_owned()]);
+    bench.settle();
+    let (_, _, message) = bench.condition("Ready");
+    assert!(message.starts_with("spec.import.allow: KeyMismatch is no finding that can be allowed; "), "{message}");
     bench.import(|i| {
         i.allow.clear();
         i.trust_anchors = Some("nothing".to_owned());

@@ -12,6 +12,7 @@ use super::{
     Finding, Input, Request,
     budget::Budget,
     material::Material,
+    mistakes,
     password::{self, Password},
     pkcs8,
     refusal::Refusal,
@@ -37,7 +38,8 @@ pub(super) fn take(material: &mut Material, input: &Input<'_>, request: &Request
         return material.refuse(Finding::error(code::TOO_LARGE, input.name, message));
     }
     let Some(pfx) = parse(input.bytes) else {
-        let message = "it is not a PKCS#12 file, or it is damaged; check that it is the right file";
+        let unknown = "it is not a PKCS#12 file, or it is damaged; check that it is the right file";
+        let message = mistakes::hint(input.bytes).unwrap_or(unknown);
         return material.refuse(Finding::error(code::UNREADABLE, input.name, message));
     };
     let contents = match open(&pfx, request, &mut material.budget) {

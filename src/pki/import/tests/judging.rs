@@ -166,4 +166,9 @@ fn every_code_is_a_documented_word() {
         assert_eq!(Code::of(word).unwrap().word(), *word);
     }
     assert_eq!(Code::of("Nonsense"), None);
+    // The page says which of them can be allowed.
+    let page = include_str!("../../../../docs/import-formats.md");
+    let words = |codes: &[&str]| codes.iter().map(|code| format!("`{code}`")).collect::<Vec<_>>().join(", ");
+    let row = format!("| error that can be allowed | {} |", words(crate::api::reasons::ALLOWABLE));
+    assert!(page.contains(&row), "{row}");
 }

@@ -105,7 +105,7 @@ fn of_passwords() {
         assert_eq!(
             of(name, bytes, None),
             [format!(
-                "Error PasswordMissing {name}: it is encrypted and there is no password; give it (passwordSecretRef, or --password-file)"
+                "Error PasswordMissing {name}: it takes a password, and there is none; give it (passwordSecretRef, or --password-file)"
             )]
         );
         for (password, hint) in [
@@ -144,8 +144,8 @@ fn of_chains() {
     assert_eq!(
         told(&f, inputs, |_| ()),
         [
-            "Warning RootMissing CN=Middle: the root CN=Root that signed CN=Middle is neither in the file nor among the Mozilla \
-          roots, so ca.crt will not have it; add the root for clients that verify with ca.crt"
+            "Warning RootMissing CN=Middle: the issuer CN=Root that signed CN=Middle is neither in the file nor among the Mozilla \
+          roots, so ca.crt will not have it; add its certificate, and those above it, for clients that verify with ca.crt"
         ]
     );
     assert_eq!(
@@ -219,6 +219,10 @@ fn of_dates() {
              check the clocks",
         ]
     );
+    assert!(at("2031-01-02T00:00:00Z").contains(
+        &"Error Expired CN=Middle: certificate 2 (CN=Middle) expired at 2031-01-01T00:00:00Z; replace it by the CA's current one"
+            .to_owned()
+    ));
     assert!(
         at("2031-01-02T00:00:00Z").contains(
             &"Error Expired CN=Root: the trust anchor CN=Root expired at 2031-01-01T00:00:00Z; name the current root of that CA as trust \

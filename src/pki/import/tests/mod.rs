@@ -3,6 +3,7 @@
 mod allowed;
 mod judging;
 mod messages;
+mod mistakes;
 mod pkcs12;
 mod reading;
 

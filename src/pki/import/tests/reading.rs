@@ -54,7 +54,7 @@ fn what_is_not_read_says_what_it_is() {
         .replace("PRIVATE", "RSA PRIVATE");
     let cut = &f.leaf.to_pem()[..200];
     for (bytes, code, words) in [
-        (&b""[..], "Unreadable", "neither PEM nor"),
+        (&b""[..], "Unreadable", "it is empty; give the file"),
         (b"hello", "Unreadable", "neither PEM nor"),
         (&[0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2], "Unsupported", "keytool -importkeystore"),
         (b"-----BEGIN PKCS7-----\nMAA=\n-----END PKCS7-----", "Unsupported", "openssl pkcs7"),
@@ -65,7 +65,7 @@ fn what_is_not_read_says_what_it_is() {
         (b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----", "KeyUnusable", "supported are ECDSA"),
         (b"-----BEGIN DSA PRIVATE KEY-----\nMAA=\n-----END DSA PRIVATE KEY-----", "KeyUnusable", "DSA PRIVATE KEY"),
         (b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----", "Unreadable", "damaged"),
-        (&[b'\n'; 400_000], "Unreadable", "neither PEM nor"),
+        (&[b'\n'; 400_000], "Unreadable", "it is empty"),
         (&[b"-----BEGIN A-----\n".as_slice(), &[b'\n'; 400_000]].concat(), "TooLarge", "400018 bytes"),
         (&[0x30, 0x82, 0xff, 0xff].repeat(300_000), "Unreadable", "neither"),
     ] {
@@ -258,6 +258,11 @@ fn conventional_names() {
         (vec!["bluemind.pem"], vec!["bluemind.pem"]),
         (vec!["TLS.CRT", "TLS.KEY"], vec!["TLS.CRT", "TLS.KEY"]),
         (vec!["tls.crt"], vec!["tls.crt"]),
+        // What has a name of its own is read where nothing else is whole.
+        (vec!["mail.key", "mail.crt", "notes.txt"], vec!["mail.crt", "mail.key"]),
+        (vec!["ca.crt", "mail.KEY", "tls.crt"], vec!["tls.crt", "ca.crt", "mail.KEY"]),
+        (vec!["ca.crt", "old.pem", "tls-combined.pem", "tls.crt", "tls.key"], vec!["tls.crt", "tls.key", "ca.crt"]),
+        (vec!["mail.p12", "mail.pem"], vec!["mail.p12"]),
         (vec!["truststore.p12", "password"], vec![]),
     ] {
         assert_eq!(conventional(names), wanted);
