@@ -12,7 +12,7 @@ use super::pass::PassError;
 use super::relations::key;
 use super::secrets;
 use crate::api::MailDomain;
-use crate::api::domain::TlsaState;
+use crate::api::domain::{Tlsa, TlsaMode, TlsaState};
 use crate::api::keys::{MANAGED_BY, MANAGER};
 use crate::decide::domain::tlsa::{CONFIG_MAP_VALUE, Memory, Outcome, Step, Update, last_server};
 use crate::dns::{Dns, parse_resolver};
@@ -32,15 +32,25 @@ pub async fn observe(context: &Context, object: &MailDomain) -> Result<Memory, P
     }
     let own = key(object);
     let mut memory = context.tlsa.get(&own).unwrap_or_default();
-    memory.others.clear();
+    (memory.others, memory.held, memory.ttls) = Default::default();
     for at in context.relations.domains_in.of(&own.0).into_iter().filter(|at| *at != own) {
         let Some(other) = context.kinds.domains.get(&at).filter(|o| o.metadata.deletion_timestamp.is_none()) else {
             continue;
         };
         let records = other.status.iter().filter_map(|s| s.dns.as_ref()?.tlsa.as_ref()).flat_map(|t| &t.records);
-        let standing =
-            records.filter(|r| matches!(r.state, TlsaState::Pending | TlsaState::Waiting | TlsaState::Ready));
-        memory.others.extend(standing.map(|r| (r.name.clone(), r.value.clone())));
+        let publishes = |tlsa: &&Tlsa| matches!(tlsa.mode, TlsaMode::RFC2136 | TlsaMode::DNSEndpoint);
+        let ttl = other.spec.dns.as_ref().and_then(|dns| dns.tlsa.as_ref()).filter(publishes).map(|tlsa| tlsa.ttl);
+        for record in records {
+            let at = (record.name.clone(), record.value.clone());
+            match record.state {
+                TlsaState::Pending | TlsaState::Waiting | TlsaState::Ready => memory.others.insert(at),
+                TlsaState::Held => memory.held.insert(at),
+                TlsaState::Removing | TlsaState::Withdrawn => continue,
+            };
+            if let Some(ttl) = ttl {
+                memory.ttls.entry(record.name.clone()).and_modify(|least| *least = ttl.min(*least)).or_insert(ttl);
+            }
+        }
     }
     memory.keyless = match object.metadata.deletion_timestamp {
         Some(_) => keyless(context, object).await?,

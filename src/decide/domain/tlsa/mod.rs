@@ -20,6 +20,8 @@ pub use world::{
     Alias, Answer, Attempt, CONFIG_MAP_VALUE, Look, Memory, Outcome, Server, Sighting, Step, Trust, Update,
 };
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::domain::{EndpointStatus, MailDomain, Tlsa, TlsaMode, TlsaPurpose, TlsaRecord, TlsaState, TlsaStatus};
@@ -74,7 +76,7 @@ impl<'a> Plan<'a> {
             // What is withdrawn has the TTL that it was published with.
             ttl: if mode == TlsaMode::Remove { longest.or(set) } else { set }.unwrap_or(1),
             settled: places::settled(certificate, names, endpoints),
-            places: places::places(certificate, names, endpoints, &keys),
+            places: places::places(world, certificate, names, endpoints, &keys),
             keys,
             records: Vec::new(),
         };
@@ -125,7 +127,7 @@ impl<'a> Plan<'a> {
     /// that works can break.
     fn ready(&self) -> Vec<String> {
         let names = self.names();
-        let is_visible = |name: &str| self.at(name).any(|r| r.state != TlsaState::Held);
+        let is_visible = |name: &str| self.at(name).any(|r| r.state != TlsaState::Held) || !self.is_free(name);
         let has = |name: &str, spki: &str| self.at(name).any(|r| r.spki_sha256 == spki && self.is_safe(r));
         let is_current = |spki: &str| self.keys.iter().any(|k| k.purpose == TlsaPurpose::Current && k.spki == spki);
         let is_first = !self.keys.iter().any(|k| k.purpose == TlsaPurpose::Current);
@@ -139,6 +141,22 @@ impl<'a> Plan<'a> {
         ready.sort();
         ready.dedup();
         ready
+    }
+
+    /// Whether it is known that nobody else has published records of keys at a name where nothing is of this MailDomain.
+    fn is_free(&self, name: &str) -> bool {
+        let sighting = self.world.tlsa.looks.get(name).and_then(|look| look.found.as_ref().ok());
+        let has_none = |s: &Server| s.answer.as_ref().is_ok_and(|answer| !answer.values.iter().any(|v| is_of_key(v)));
+        sighting.is_some_and(|s| s.servers.iter().all(has_none))
+    }
+
+    /// Records of keys at a name that are none of this MailDomain's.
+    fn foreign(&self, name: &str) -> Vec<String> {
+        let sighting = self.world.tlsa.looks.get(name).and_then(|look| look.found.as_ref().ok());
+        let answers = sighting.iter().flat_map(|s| &s.servers).filter_map(|s| s.answer.as_ref().ok());
+        let values: BTreeSet<&String> = answers.flat_map(|answer| &answer.values).collect();
+        let is_other = |value: &&String| is_of_key(value) && !self.at(name).any(|r| r.value == **value);
+        values.into_iter().filter(is_other).map(|value| format!("{name} {value}")).collect()
     }
 
     /// Whether everybody who has records of this name at all has this one.
@@ -212,6 +230,11 @@ pub fn last_server(object: &MailDomain) -> Option<&DnsServer> {
     let wanted = object.spec.dns.as_ref().and_then(|dns| dns.tlsa.as_ref());
     let wanted = wanted.filter(|tlsa| tlsa.mode == TlsaMode::RFC2136);
     told.and_then(|tlsa| tlsa.server.as_ref()).or_else(|| wanted.and_then(|tlsa| tlsa.rfc2136.as_ref()))
+}
+
+/// Whether a record names a server's own key or certificate (DANE-EE): one that does not fit another key.
+fn is_of_key(value: &str) -> bool {
+    value.starts_with("3 ")
 }
 
 /// Whether a record is, or is to be, in DNS.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::api::certificate::MailCertificateStatus;
-use crate::api::domain::{EndpointStatus, TlsaPurpose};
+use crate::api::domain::{EndpointStatus, EndpointVerdict, TlsaPurpose};
+use crate::pki::Chain;
 
 use super::super::certificate::Certificate;
 use super::super::names::Names;
-use super::super::world::ProbeTarget;
+use super::super::world::{ProbeTarget, Sighting, World};
 
 /// A key whose record is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,16 @@ pub(super) struct Place {
     pub name: String,
     /// The endpoints there that were not seen to serve a key whose record is wanted.
     pub unproven: Vec<String>,
+    /// The endpoints there that serve another certificate as well, to clients of another algorithm, whose key nobody wants
+    /// a record of.
+    pub beside: Vec<String>,
+}
+
+impl Place {
+    /// Whether every key that is served there has a record, or is to have one.
+    pub fn is_proven(&self) -> bool {
+        self.unproven.is_empty() && self.beside.is_empty()
+    }
 }
 
 /// The keys of a certificate: the active one, and those that are to become it.
@@ -52,8 +63,20 @@ fn status<'a>(certificate: &Certificate<'a>) -> Option<&'a MailCertificateStatus
     certificate.object().and_then(|object| object.status.as_ref())
 }
 
-/// The keys that an endpoint serves, by every look at it: through its name, in each pod, with and without SNI. Nothing
-/// when it was not looked at, or a look found a certificate that is not known here.
+/// What an endpoint shows, by every look at it: through its name, in each pod, with and without SNI.
+fn looks<'a>(target: &'a ProbeTarget, endpoints: &'a [EndpointStatus]) -> impl Iterator<Item = &'a EndpointStatus> {
+    endpoints.iter().filter(|entry| {
+        entry.endpoint.strip_prefix(&target.key).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    })
+}
+
+/// Whether it is a look as a client of another algorithm, which was content with what it got.
+fn is_other(entry: &EndpointStatus) -> bool {
+    entry.verdict == EndpointVerdict::Served && entry.served_fingerprint.is_none()
+}
+
+/// The keys of this certificate that an endpoint serves. Nothing when it was not looked at, or a look found a certificate
+/// that is not known here.
 fn served<'a>(
     certificate: &Certificate<'a>,
     target: &ProbeTarget,
@@ -65,11 +88,35 @@ fn served<'a>(
         let mut revisions = status.active.iter().chain(&status.previous).chain(&status.staged);
         revisions.find(|r| r.fingerprint_sha256 == *served).map(|r| r.spki_sha256.as_str())
     };
-    let is_of = |entry: &&EndpointStatus| {
-        entry.endpoint.strip_prefix(&target.key).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-    };
-    let looks = endpoints.iter().filter(is_of);
+    let looks = looks(target, endpoints).filter(|entry| !is_other(entry));
     looks.map(spki).collect::<Option<BTreeSet<&str>>>().filter(|keys| !keys.is_empty())
+}
+
+/// The looks that found a key of another algorithm of which nobody wants a record, with that key.
+fn beside(world: &World, name: &str, target: &ProbeTarget, endpoints: &[EndpointStatus]) -> Vec<String> {
+    let memory = &world.tlsa;
+    let seen = memory.looks.get(name).and_then(|look| look.found.as_ref().ok());
+    let is_accounted_for = |value: &str| {
+        let at = (name.to_owned(), value.to_owned());
+        let is_published = seen.is_some_and(|s| {
+            s.servers.iter().all(|server| server.answer.as_ref().is_ok_and(|answer| answer.values.contains(value)))
+        });
+        memory.others.contains(&at) || memory.held.contains(&at) || is_published
+    };
+    let one = |entry: &EndpointStatus| {
+        let leaf = world.looks.get(&entry.endpoint).and_then(|look| match &look.found {
+            Sighting::Chain { chain, .. } => Chain::from_ders(chain).ok().map(|c| c.leaf().spki_sha256.to_string()),
+            Sighting::Failure(_) => None,
+        });
+        match leaf {
+            None => Some(format!("{} (to be looked at)", entry.endpoint)),
+            Some(spki) => {
+                let value = format!("3 1 1 {spki}");
+                (!is_accounted_for(&value)).then(|| format!("{} ({value})", entry.endpoint))
+            }
+        }
+    };
+    looks(target, endpoints).filter(|entry| is_other(entry)).filter_map(one).collect()
 }
 
 /// Whether every endpoint serves the current key.
@@ -82,6 +129,7 @@ pub(super) fn settled(certificate: &Certificate<'_>, names: &Names, endpoints: &
 
 /// The places of a MailDomain, each once.
 pub(super) fn places(
+    world: &World,
     certificate: &Certificate<'_>,
     names: &Names,
     endpoints: &[EndpointStatus],
@@ -95,13 +143,14 @@ pub(super) fn places(
         let at = match places.iter().position(|place| place.name == name) {
             Some(at) => at,
             None => {
-                places.push(Place { name, unproven: Vec::new() });
+                places.push(Place { name: name.clone(), unproven: Vec::new(), beside: Vec::new() });
                 places.len() - 1
             }
         };
         if !proven {
             places[at].unproven.push(target.key.clone());
         }
+        places[at].beside.extend(beside(world, &name, target, endpoints));
     }
     places
 }

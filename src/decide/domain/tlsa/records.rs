@@ -70,7 +70,7 @@ pub(super) fn records(plan: &Plan<'_>) -> Vec<TlsaRecord> {
         let one = Name { plan, look: plan.world.tlsa.looks.get(name), ttl: Ttl::of(plan, name, &standing) };
         let keys = if place.is_some() { plan.keys.as_slice() } else { &[] };
         if let Some(place) = place {
-            let is_begun = place.unproven.is_empty() || standing.iter().any(|r| super::is_wanted(r));
+            let is_begun = place.is_proven() || standing.iter().any(|r| super::is_wanted(r));
             let find = |key: &Key| standing.iter().find(|r| r.spki_sha256 == key.spki).copied();
             all.extend(keys.iter().map(|key| one.wanted(place, key, find(key), is_begun)));
         }

@@ -17,6 +17,13 @@ const LONG: u32 = 86_400;
 
 pub(super) fn said(plan: &Plan<'_>) -> Said {
     let mut said = judge(plan);
+    let kept = plan.names().into_iter().find_map(|name| Some((name, plan.kept_ttl(name)?)));
+    if let Some((name, (kept, wanted))) = kept {
+        said.message.push_str(&format!(
+            "; the TTL of {name} stays {kept} s, though updates ask for {wanted} s: the DNS server or somebody else wants it \
+             so, and it is left"
+        ));
+    }
     let unwritten = plan.world.tlsa.shown.as_ref().and_then(|attempt| attempt.problem.as_ref());
     if let Some(problem) = unwritten.filter(|_| plan.mode == TlsaMode::Show) {
         said.message.push_str(&format!("; {problem}"));
@@ -138,6 +145,13 @@ fn pending(plan: &Plan<'_>) -> Option<Said> {
     let (reason, message) = match (absence(plan, first), plan.mode) {
         (None, _) => (reason::TLSA_PENDING, format!("{of} has not been looked for yet{more}")),
         (Some((_, true)), TlsaMode::Show) => (reason::TLSA_MISSING, format!("publish this record: {line}{more}")),
+        (Some((_, true)), _) if plan.is_unheard(&first.name) => {
+            let message = format!(
+                "{of} is not in DNS, though the DNS server has taken several updates: is it the primary of the zone that \
+                 clients ask?{more}"
+            );
+            (reason::TLSA_PENDING, message)
+        }
         (Some((_, true)), _) => (reason::TLSA_PENDING, format!("{of} is not in DNS yet{more}")),
         (Some((servers, false)), _) => {
             let servers = first_three(&servers, ", ");
@@ -168,16 +182,31 @@ fn held(plan: &Plan<'_>) -> Option<Said> {
     }
     let held: BTreeSet<&str> =
         plan.records.iter().filter(|r| r.state == TlsaState::Held).map(|r| r.name.as_str()).collect();
-    let unproven: Vec<&String> =
-        plan.places.iter().filter(|p| held.contains(p.name.as_str())).flat_map(|p| &p.unproven).collect();
-    if unproven.is_empty() {
-        return None;
+    let places = || plan.places.iter().filter(|p| held.contains(p.name.as_str()));
+    let foreign: Vec<String> = places().flat_map(|p| plan.foreign(&p.name)).collect();
+    let meanwhile = match &foreign[..] {
+        [] => String::new(),
+        _ => format!(
+            "; until then no other key is activated, since somebody else has published records: {}",
+            first_three(&foreign, ", ")
+        ),
+    };
+    let unproven: Vec<&String> = places().flat_map(|p| &p.unproven).collect();
+    if !unproven.is_empty() {
+        let message = format!(
+            "TLSA records are published when the endpoint is seen to serve the current key, which these do not yet: \
+             {}{meanwhile}",
+            first_three(&unproven, ", ")
+        );
+        return not(reason::TLSA_HELD, message);
     }
+    let beside: Vec<&String> = places().flat_map(|p| &p.beside).collect();
     let message = format!(
-        "TLSA records are published when the endpoint is seen to serve the current key, which these do not yet: {}",
-        first_three(&unproven, ", ")
+        "TLSA records are published when every key that is served is to have one, which these are not: {}; let a \
+         MailDomain with dns.tlsa and the same endpoints use the certificate of that key{meanwhile}",
+        first_three(&beside, ", ")
     );
-    not(reason::TLSA_HELD, message)
+    (!beside.is_empty()).then(|| Said::new(State::False, reason::TLSA_HELD, message))
 }
 
 fn waiting(plan: &Plan<'_>) -> Option<Said> {

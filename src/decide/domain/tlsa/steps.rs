@@ -26,8 +26,11 @@ const REST: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(30), S
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// Longest pause between failed changes.
 const LONGEST_RETRY: SignedDuration = SignedDuration::from_mins(15);
-/// Pause before a change that succeeded and did not show is made again.
+/// Pause before a change that succeeded and did not show is made again. Doubles with each further one, up to
+/// [`LONGEST_RETRY`].
 const AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// A TTL that is another one after so many updates more is left as it is: the server, or somebody else, wants it so.
+const MOST_REPEATS: u32 = 3;
 /// Share of the pause by which looks are spread to either side.
 const JITTER: f64 = 0.1;
 
@@ -63,12 +66,9 @@ impl Plan<'_> {
         dates.chain(looks).chain(updates).chain(others).chain(soon).min()
     }
 
-    /// When a name is looked at next; never while nothing is published there.
+    /// When a name is looked at next. What others have published there counts as well, before anything is of this one.
     fn next_look(&self, name: &str) -> Option<Timestamp> {
         let has = |state: TlsaState| self.at(name).any(|r| r.state == state);
-        if self.at(name).all(|r| r.state == TlsaState::Held) {
-            return None;
-        }
         let Some(look) = self.world.tlsa.looks.get(name) else { return Some(self.world.now) };
         let changes = self.world.tlsa.updates.get(name).into_iter().chain(&self.world.tlsa.endpoint);
         let changed =
@@ -97,8 +97,8 @@ impl Plan<'_> {
         self.world.tlsa.looks.get(name)?.found.as_ref().ok()
     }
 
-    /// The change that a name needs at the server that takes updates, and when it is made.
-    fn update(&self, name: &str) -> Option<(Update, Timestamp)> {
+    /// The change that a name needs at the server that takes updates; and the TTL that is there, where it is only that.
+    fn change(&self, name: &str) -> Option<(Update, Option<u32>)> {
         let server = self.server()?;
         let sighting = self.sighting(name)?;
         let values = |which: &dyn Fn(&TlsaRecord) -> bool| -> BTreeSet<String> {
@@ -106,16 +106,44 @@ impl Plan<'_> {
         };
         let add = values(&|r| is_wanted(r) && self.is_persisted(r));
         let remove = values(&|r| matches!(r.state, TlsaState::Removing | TlsaState::Withdrawn));
+        // The records of a name have one TTL: of those who want different ones all take the shortest.
+        let ttl = self.ttl.min(self.world.tlsa.ttls.get(name).copied().unwrap_or(u32::MAX));
         let answers: Vec<_> = sighting.servers.iter().filter_map(|s| s.answer.as_ref().ok()).collect();
         let is_there = |value: &String| answers.iter().any(|a| a.values.contains(value));
-        let has_other_ttl = answers.iter().any(|a| !a.values.is_disjoint(&add) && a.ttl != self.ttl);
-        if add.iter().all(is_there) && !remove.iter().any(is_there) && !has_other_ttl {
+        let is_whole = add.iter().all(is_there) && !remove.iter().any(is_there);
+        let other = answers.iter().find(|a| !a.values.is_disjoint(&add) && a.ttl != ttl).map(|a| a.ttl);
+        if is_whole && other.is_none() {
             return None;
         }
         let (owner, name) = (sighting.owner.clone(), name.to_owned());
-        let update = Update { server: server.clone(), owner, add, remove, ttl: self.ttl, name };
+        Some((Update { server: server.clone(), owner, add, remove, ttl, name }, other.filter(|_| is_whole)))
+    }
+
+    /// The change that is made at the server that takes updates, and when.
+    fn update(&self, name: &str) -> Option<(Update, Timestamp)> {
+        let (update, ttl) = self.change(name)?;
+        if ttl.is_some() && self.is_in_vain(&update) {
+            return None;
+        }
         let at = self.retry(self.world.tlsa.updates.get(&update.name), &Step::Update(update.clone()));
         Some((update, at))
+    }
+
+    /// Whether this was done again and again.
+    fn is_in_vain(&self, update: &Update) -> bool {
+        let last = self.world.tlsa.updates.get(&update.name);
+        last.is_some_and(|last| last.repeats >= MOST_REPEATS && last.what == Step::Update(update.clone()).digest())
+    }
+
+    /// The TTL that a name's records have, and the one that they do not take.
+    pub(super) fn kept_ttl(&self, name: &str) -> Option<(u32, u32)> {
+        let (update, ttl) = self.change(name)?;
+        ttl.filter(|_| self.is_in_vain(&update)).map(|kept| (kept, update.ttl))
+    }
+
+    /// Whether the server has taken updates of a name that did not show.
+    pub(super) fn is_unheard(&self, name: &str) -> bool {
+        self.change(name).is_some_and(|(update, ttl)| ttl.is_none() && self.is_in_vain(&update))
     }
 
     /// The DNSEndpoint as it should be, if there should be one or one is left.
@@ -181,7 +209,7 @@ impl Plan<'_> {
     fn retry(&self, last: Option<&Attempt>, step: &Step) -> Timestamp {
         let Some(last) = last.filter(|a| a.what == step.digest()) else { return self.world.now };
         let pause = match last.failures {
-            0 => AGAIN,
+            0 => (AGAIN * 2i32.pow(last.repeats.min(10))).min(LONGEST_RETRY),
             n => (FIRST_RETRY * 2i32.pow((n - 1).min(10))).min(LONGEST_RETRY),
         };
         later(last.at, pause)

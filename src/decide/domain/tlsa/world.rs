@@ -24,6 +24,10 @@ pub struct Memory {
     pub shown: Option<Attempt>,
     /// Name and value of records that other MailDomains of the namespace want as well. Handed in by the observer.
     pub others: BTreeSet<(String, String)>,
+    /// Name and value of records that they want as soon as their endpoints are seen to serve their keys. Handed in as well.
+    pub held: BTreeSet<(String, String)>,
+    /// The shortest TTL that they want at a name, in seconds: the records of a name have one. Handed in as well.
+    pub ttls: BTreeMap<String, u32>,
     /// Why the key for the server's updates cannot be had any more. Handed in by the observer, where the MailDomain is
     /// being deleted.
     pub keyless: Option<String>,
@@ -102,6 +106,8 @@ pub struct Attempt {
     pub at: Timestamp,
     /// Failures in a row, with this one.
     pub failures: u32,
+    /// How often in a row the same was asked for and done, before this one.
+    pub repeats: u32,
     /// What was asked for.
     pub what: String,
     /// Why it failed, if it did.
@@ -197,9 +203,11 @@ impl Memory {
                     Step::Show(_) => self.shown.clone(),
                     Step::Look { .. } => return,
                 };
-                let before = place.map_or(0, |attempt| attempt.failures);
+                let before = place.as_ref().map_or(0, |attempt| attempt.failures);
                 let failures = if problem.is_some() { before.saturating_add(1) } else { 0 };
-                let attempt = Attempt { at, failures, what, problem };
+                let same = place.filter(|last| last.problem.is_none() && problem.is_none() && last.what == what);
+                let repeats = same.map_or(0, |last| last.repeats.saturating_add(1));
+                let attempt = Attempt { at, failures, repeats, what, problem };
                 match step {
                     Step::Update(update) => drop(self.updates.insert(update.name, attempt)),
                     Step::Endpoint { .. } => self.endpoint = Some(attempt),

@@ -11,7 +11,7 @@ use super::super::super::tests::fixtures::{NOW, change, domain, next_pass, revis
 use super::super::super::world::{Action, CertificateView, Fact, World};
 use super::super::super::{decide, tests::fixtures::said};
 use super::super::{Alias, Answer, Outcome, Server, Sighting, Step, Trust};
-use crate::api::domain::{MailDomainStatus, TlsaStatus};
+use crate::api::domain::{MailDomainStatus, ServedAlgorithm, TlsaStatus};
 use crate::api::keys;
 use crate::decide::Decision;
 use crate::pki::Chain;
@@ -35,6 +35,10 @@ pub struct Zone {
     /// Why looks fail, if they do.
     pub silence: Option<String>,
     pub alias: Option<Alias>,
+    /// The TTL that the server gives records, whatever an update asks for.
+    pub fixed_ttl: Option<u32>,
+    /// Whether updates are taken and change nothing.
+    pub is_deaf: bool,
     /// The lines of the ConfigMap.
     pub shown: String,
     /// Updates that were sent.
@@ -46,6 +50,8 @@ pub struct Scene {
     pub zone: Zone,
     /// What the endpoints serve.
     pub serving: Chain,
+    /// What they serve to clients of the other algorithm, where asked for it.
+    pub beside: Option<Chain>,
     /// What the last pass decided.
     pub status: MailDomainStatus,
     pub wake: Option<Timestamp>,
@@ -76,16 +82,21 @@ impl Scene {
             refusal: None,
             silence: None,
             alias: None,
+            fixed_ttl: None,
+            is_deaf: false,
             shown: String::new(),
             updates: 0,
         };
-        Self { world, zone, serving: serving.clone(), status: MailDomainStatus::default(), wake: None }
+        Self { world, zone, serving: serving.clone(), beside: None, status: MailDomainStatus::default(), wake: None }
     }
 
     fn act(&mut self, action: Action) -> Fact {
         let at = self.world.now;
         match action {
-            Action::Probe(target) => Fact::Probed { key: target.key, at, result: served(&self.serving) },
+            Action::Probe(target) => {
+                let other = self.beside.as_ref().filter(|_| target.algorithm == Some(ServedAlgorithm::RSA));
+                Fact::Probed { key: target.key, at, result: served(other.unwrap_or(&self.serving)) }
+            }
             Action::Tlsa(Step::Look { name, .. }) => {
                 let found = match &self.zone.silence {
                     Some(why) => Err(why.clone()),
@@ -264,7 +275,7 @@ impl Zone {
             return None;
         }
         self.updates += 1;
-        if self.refusal.is_some() {
+        if self.refusal.is_some() || self.is_deaf {
             return self.refusal.clone();
         }
         match step {
@@ -275,7 +286,7 @@ impl Zone {
                 self.primary.retain(|record| !all(&update.remove).contains(record));
                 self.primary.extend(all(&update.add));
                 if !update.add.is_empty() {
-                    self.ttl = update.ttl;
+                    self.ttl = self.fixed_ttl.unwrap_or(update.ttl);
                 }
             }
             Step::Endpoint { records, ttl, .. } => {
