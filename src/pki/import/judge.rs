@@ -223,13 +223,21 @@ fn trust(imported: &Imported, chain: &Chain, expectation: &Expectation, now: Tim
                 findings.push(name_constraints(&about, &verdict.to_string()));
             }
         }
-        PathFailure::UnknownIssuer(_) if no_ca.is_some() => findings.push(chain_incomplete(top, no_ca)),
         // A CA above the leaf that does not say where its issuer is may well be the last one below the root.
-        PathFailure::UnknownIssuer(verdict) if !chain.rest().is_empty() && top.ca_issuers.is_empty() => {
+        PathFailure::UnknownIssuer(verdict)
+            if no_ca.is_none() && !chain.rest().is_empty() && top.ca_issuers.is_empty() =>
+        {
             findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string()));
             findings.push(root_missing(top));
         }
-        PathFailure::UnknownIssuer(_) => findings.push(chain_incomplete(top, None)),
+        PathFailure::UnknownIssuer(verdict) => {
+            let incomplete = chain_incomplete(top, no_ca);
+            // Who sends no issuer on purpose must still say that nothing shows whom the chain leads to.
+            if expectation.allow.contains(&incomplete.code) {
+                findings.push(Finding::error(code::NOT_TRUSTED, &about, verdict.to_string()));
+            }
+            findings.push(incomplete);
+        }
     }
 }
 

@@ -72,6 +72,8 @@ fn what_is_allowed_is_no_reason_to_trust() {
         for anchors in [&trusted, &Anchors::mozilla()] {
             assert_eq!(errors(&alone, &[], anchors, &[]), all(&["ChainIncomplete"]), "{defect}");
             assert_eq!(errors(&alone, &[], anchors, &[defect]), ["ChainIncomplete"], "{defect}");
+            assert_eq!(errors(&alone, &[], anchors, &[defect, "ChainIncomplete"]), ["NotTrusted"], "{defect}");
+            assert_eq!(errors(&alone, &[], anchors, &[defect, "ChainIncomplete", "NotTrusted"]), [""; 0], "{defect}");
         }
         // Signed by itself.
         let own = root_of_itself(&params);
