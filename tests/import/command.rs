@@ -46,6 +46,7 @@ fn exit_statuses() {
         (2, GOOD, "no-such-kubeconfig"),
         (2, &format!("{GOOD} --dry-run --secret-name mail-import"), "cannot be both the source"),
         (2, "import mail.pem --name BAD_x --dry-run", "no object can have that name"),
+        (2, "import mail.pem --name mail --allow KeyMismatch --dry-run", "it is no finding that can be allowed"),
         (2, "import no-such-file --name mail --dry-run", "no-such-file: No such file"),
         (2, "import mail.p12 --name mail --password-file no-such-file --dry-run", "no-such-file"),
     ] {

@@ -22,6 +22,7 @@ use super::crds::yaml;
 use super::inspect::{Report, UNREADABLE};
 use super::judging::{Judging, Named, dns_name, read_files, trust_anchors};
 use super::{Failure, complain, say, tell};
+use crate::api::reasons::ALLOWABLE;
 use crate::api::{MailCertificate, MailCertificateSpec, keys};
 use crate::decide::certificate::import_anchors;
 use crate::pki::import::{Code, Imported, Input, Request};
@@ -77,7 +78,8 @@ enum Form {
 }
 
 fn code(word: &str) -> Result<Code, String> {
-    Code::of(word).ok_or_else(|| "it is no code of a finding, such as NotTrusted".to_owned())
+    let allowed = Code::of(word).filter(|code| ALLOWABLE.contains(&code.word()));
+    allowed.ok_or_else(|| format!("it is no finding that can be allowed; those are {}", ALLOWABLE.join(", ")))
 }
 
 fn certificate_name(text: &str) -> Result<String, String> {

@@ -144,8 +144,18 @@ fn names_that_no_object_can_have_are_refused() {
     assert!(error.contains("\"localhost\" has only one label"), "{error}");
     let error = parsed(&["mail.pem", "--name=mail", "--legacy-name=*.example.com"]).unwrap_err();
     assert!(error.contains("it is a wildcard; give the name of a host"), "{error}");
-    let error = parsed(&["mail.pem", "--name=mail", "--allow=Nothing"]).unwrap_err();
-    assert!(error.contains("Nothing"), "{error}");
+}
+
+#[test]
+fn only_what_can_be_allowed_is_taken() {
+    for word in ["SeveralKeys", "KeyMismatch", "Unreadable", "LegacyNameNotCovered", "Nothing"] {
+        let error = parsed(&["mail.pem", "--name=mail", &format!("--allow={word}")]).unwrap_err();
+        let all = ALLOWABLE.join(", ");
+        assert!(error.contains(&format!("it is no finding that can be allowed; those are {all}")), "{word}: {error}");
+    }
+    for word in ALLOWABLE {
+        assert_eq!(command(&["mail.pem", "--name=mail", "--allow", word]).allow[0].word(), *word);
+    }
 }
 
 #[test]
