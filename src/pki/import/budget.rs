@@ -53,6 +53,10 @@ impl Budget {
             Kdf::Scrypt(parameters) => {
                 let (n, r) = (parameters.cost_parameter, u64::from(parameters.block_size));
                 let p = u64::from(parameters.parallelization);
+                // It is larger than 1 (RFC 7914, section 2); at 0 the library panics.
+                if n < 2 {
+                    return Err(Refusal::Damaged("the parameters of the encryption do not fit"));
+                }
                 let wanted = n.saturating_add(p).saturating_mul(r).saturating_mul(128);
                 if wanted > SCRYPT_MEMORY {
                     return Err(Refusal::TooMuchMemory { wanted, limit: SCRYPT_MEMORY });
