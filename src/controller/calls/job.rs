@@ -37,7 +37,8 @@ pub async fn call(
         Ok(found) => found,
         Err(e) => return refused(e, &namespace, format!("reading Job {name}")),
     };
-    let Some(found) = found else { return make(context, object, purpose, call, told).await };
+    let wanted = || job(object, purpose, call, told, &name);
+    let Some(found) = found else { return make(&api, &namespace, purpose, wanted()).await };
     if found.labels().get(keys::OWNER) != Some(&object.name_any()) {
         return Ok(Err(format!("there is a Job {name} that belongs to something else: delete or rename it")));
     }
@@ -52,24 +53,20 @@ pub async fn call(
             Err(e) => return refused(e, &namespace, format!("deleting Job {name}")),
         }
     }
-    if is_stale { make(context, object, purpose, call, told).await } else { Ok(outcome) }
+    if is_stale { make(&api, &namespace, purpose, wanted()).await } else { Ok(outcome) }
 }
 
 /// Makes the Job: it runs from then on, or another pass has made it.
 async fn make(
-    context: &Context,
-    object: &MailCertificate,
+    api: &Api<Job>,
+    namespace: &str,
     purpose: Purpose,
-    call: &JobCall,
-    told: &Told,
+    job: Result<Job, String>,
 ) -> Result<Result<bool, String>, PassError> {
-    let namespace = object.namespace().unwrap_or_default();
-    let name = name(object, purpose, call, told);
-    let job = match job(object, purpose, call, told, &name) {
+    let job = match job {
         Ok(job) => job,
         Err(why) => return Ok(Err(why)),
     };
-    let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
     let params = PostParams { field_manager: Some(keys::FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match api.create(&params, &job).await {
         Ok(_) => Ok(Ok(false)),
@@ -77,7 +74,7 @@ async fn make(
         Err(kube::Error::Api(s)) if s.code == 422 || s.code == 400 => {
             Ok(Err(format!("the API server refuses the Job of activation.{}: {}", word(purpose), s.message)))
         }
-        Err(e) => refused(e, &namespace, format!("making Job {name}")),
+        Err(e) => refused(e, namespace, format!("making Job {}", job.name_any())),
     }
 }
 

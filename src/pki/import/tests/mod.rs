@@ -59,3 +59,9 @@ pub(super) fn codes(findings: &[Finding]) -> Vec<&'static str> {
 pub(super) fn labels(chain: &Chain) -> Vec<String> {
     chain.iter().map(Certificate::label).collect()
 }
+
+/// Runs `openssl` with these arguments in a folder. It must succeed.
+fn openssl(folder: &std::path::Path, arguments: &str) {
+    let (well, said) = crate::pki::tests::openssl(folder, &arguments.split(' ').collect::<Vec<_>>());
+    assert!(well, "{said}");
+}
