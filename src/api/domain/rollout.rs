@@ -80,3 +80,10 @@ pub enum RolloutState {
     /// There is no such workload.
     NotFound,
 }
+
+impl RolloutState {
+    /// Whether it has not begun, or cannot go on, and that is not its own failure.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Waiting | Self::Blocked)
+    }
+}

@@ -118,8 +118,7 @@ impl<'a> Walk<'a, '_> {
             }
             WorkloadFound::Found(found) => self.found(view, found, &wanted, old, &mut status),
         }
-        let held = |state| [RolloutState::Waiting, RolloutState::Blocked].contains(&state);
-        if old.is_some_and(|old| held(old.state)) && !held(status.state) && status.since.is_some() {
+        if old.is_some_and(|old| old.state.is_held()) && !status.state.is_held() && status.since.is_some() {
             // What it had to wait for does not count against it.
             status.since = Some(Time(self.world.now));
         }

@@ -61,10 +61,10 @@ impl Dependent {
         let is_false = |type_: &str| conditions::find(&status.conditions, type_).filter(|c| c.status == "False");
         let failing = is_false(condition::SERVED);
         let failed = status.workloads.iter().find(|w| w.state == RolloutState::Failed && is_given_up(w));
-        let held = |w: &&WorkloadStatus| [RolloutState::Waiting, RolloutState::Blocked].contains(&w.state);
         let mut left = status.workloads.iter().filter(|w| w.state != RolloutState::RolledOut).peekable();
-        let waits = left.peek().is_some() && left.all(|w| held(&w));
-        let begun = status.workloads.iter().filter(|w| !held(w)).filter_map(|w| Some(w.since.as_ref()?.0)).max();
+        let waits = left.peek().is_some() && left.all(|w| w.state.is_held());
+        let begun =
+            status.workloads.iter().filter(|w| !w.state.is_held()).filter_map(|w| Some(w.since.as_ref()?.0)).max();
         let tlsa = status.dns.as_ref().and_then(|d| d.tlsa.as_ref());
         let set = |list: Option<&Vec<String>>| list.into_iter().flatten().cloned().collect();
         Self {
